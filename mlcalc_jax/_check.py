@@ -1,0 +1,128 @@
+"""What the front doors ask of their input, and the errors that name what is wrong.
+
+Values are checked only where they are concrete: inside a user's transformation an array has a
+shape and a dtype but no values.
+"""
+
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._precision import floating
+from ._types import Params
+
+
+def is_concrete(value: Any) -> bool:
+    """Whether the values can be looked at."""
+    return not isinstance(value, jax.core.Tracer)
+
+
+def is_numeric(value: Any) -> bool:
+    """Whether ``value`` is a number or an array of numbers (a traced one included)."""
+    if isinstance(value, (bool, int, float, complex)):
+        return True
+    return hasattr(value, "dtype") and hasattr(value, "shape")
+
+
+def real_array(name: str, value: Any, dtype: Any = float) -> Any:
+    """``value`` as an array of real numbers; integers and bare Python numbers become ``dtype``.
+
+    A float array keeps its own dtype.
+    """
+    if not is_concrete(value):
+        return value
+    array = value if isinstance(value, jax.Array) else np.asarray(value)
+    if array.dtype == bool or not (floating(array.dtype) or np.issubdtype(array.dtype, np.integer)):
+        raise TypeError(f"{name} must be real numbers, got {_kind(array)}")
+    is_bare = isinstance(value, (int, float)) and not hasattr(value, "dtype")
+    return array if floating(array.dtype) and not is_bare else array.astype(dtype)
+
+
+def finite(name: str, array: Any, where: Any = True) -> None:
+    """Raise if a concrete ``array`` has a NaN or an infinity where ``where`` holds."""
+    if is_concrete(array) and is_concrete(where):
+        bad = ~np.isfinite(np.asarray(array)) & np.asarray(where)
+        if bad.any():
+            raise ValueError(f"{name} must be finite, got {bad.sum()} NaN or infinite")
+
+
+def positive(name: str, value: Any) -> None:
+    """Raise unless every concrete value is finite and above zero."""
+    real_array(name, value)
+    if is_concrete(value):
+        array = np.asarray(value)
+        if not (np.isfinite(array) & (array > 0)).all():
+            raise ValueError(f"{name} must be finite and above zero, got {_show(array)}")
+
+
+def not_negative(name: str, value: Any) -> None:
+    """Raise unless every concrete value is finite and at least zero."""
+    real_array(name, value)
+    if is_concrete(value):
+        array = np.asarray(value)
+        if not (np.isfinite(array) & (array >= 0)).all():
+            raise ValueError(f"{name} must be finite and not negative, got {_show(array)}")
+
+
+def count(name: str, value: Any, least: int = 1) -> int:
+    """``value`` as a whole number of at least ``least``."""
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, got {value!r}") from None
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
+    return number
+
+
+def float_params(params: Params, data: Any = None) -> Params:
+    """The parameters as floating arrays, no less precise than the floating leaves of ``data``.
+
+    Raises:
+        TypeError: a leaf is not a real number or an array of them.
+        ValueError: there is no leaf, or one is empty or not finite.
+    """
+    data_dtypes = [
+        leaf.dtype
+        for leaf in jax.tree.leaves(data)
+        if hasattr(leaf, "dtype") and floating(leaf.dtype)
+    ]
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(params)
+    if not leaves:
+        raise ValueError("params holds no parameter: expected a pytree of numbers")
+    return jax.tree.unflatten(
+        treedef, [_float_leaf(path, leaf, data_dtypes) for path, leaf in leaves]
+    )
+
+
+def _float_leaf(path: Any, leaf: Any, data_dtypes: list[Any]) -> Any:
+    name = "params" + jax.tree_util.keystr(path)
+    if not is_numeric(leaf):
+        raise TypeError(f"{name} must be a real number or an array of them, got {_kind(leaf)}")
+    dtype = getattr(leaf, "dtype", None)
+    known = [d for d in (dtype,) if d is not None and floating(d)] + data_dtypes
+    if np.float64 in known:  # result_type would round to float32 while JAX's x64 flag is off
+        target = np.dtype(np.float64)
+    else:
+        target = jnp.result_type(*known) if known else jnp.result_type(float)
+    array = real_array(name, leaf)
+    if array.size == 0:
+        raise ValueError(f"{name} is empty")
+    finite(name, array)
+    if array.dtype == target:
+        return array
+    # NumPy casts: jax.numpy would make float32 of float64 while the x64 flag is off.
+    return np.asarray(array).astype(target) if is_concrete(array) else array.astype(target)
+
+
+def _kind(value: Any) -> str:
+    return f"dtype {value.dtype}" if hasattr(value, "dtype") else f"{value!r}"
+
+
+def _show(array: np.ndarray) -> str:
+    return str(array.item()) if array.size == 1 else f"values from {array.min()} to {array.max()}"

@@ -1,0 +1,80 @@
+"""What a descent leaves behind: every kept step, and how it ended."""
+
+import enum
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from ._types import Params
+
+
+class Status(enum.IntEnum):
+    """How a descent ended."""
+
+    STEPS_USED = 0
+    GRADIENT_BELOW_TOLERANCE = 1
+    TARGET_REACHED = 2
+    DIVERGED = 3
+    NON_FINITE = 4
+    INTERRUPTED = 5
+
+    @property
+    def message(self) -> str:
+        """A sentence for it, with what to do where something went wrong."""
+        return _MESSAGES[self]
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the last row is not an answer."""
+        return self in (Status.DIVERGED, Status.NON_FINITE)
+
+
+_MESSAGES = {
+    Status.STEPS_USED: "All steps were taken.",
+    Status.GRADIENT_BELOW_TOLERANCE: "The gradient norm fell to the tolerance.",
+    Status.TARGET_REACHED: "The cost fell to the target.",
+    Status.DIVERGED: "The cost ended above where it began: take smaller steps.",
+    Status.NON_FINITE: (
+        "The next step would have made the cost or a parameter NaN or infinite; the last row is "
+        "the last finite point: take smaller steps, or start elsewhere."
+    ),
+    Status.INTERRUPTED: "Interrupted: the path holds the steps taken until then.",
+}
+
+
+class Path(NamedTuple):
+    """The path of a descent, row by row; row k was kept before step ``step[k]`` was taken.
+
+    The last row is the result. A path that stopped early is padded by repeating its last row, so
+    that paths of one length stack; :meth:`trimmed` takes the padding off. Under ``vmap`` every
+    field has a leading batch axis, and ``jax.tree.map(lambda leaf: leaf[i], paths)`` is one path.
+    """
+
+    params: Params  #: the pytree of parameters, each leaf with a leading axis of rows
+    cost: Float[Array, "rows"]
+    gradient_norm: Float[Array, "rows"]  #: Euclidean norm of the gradient over all parameters
+    step: Int[Array, "rows"]  #: steps taken before the row
+    status: Int[Array, ""]  #: a :class:`Status`
+
+    @property
+    def final(self) -> Params:
+        """The parameters of the last row."""
+        return jax.tree.map(lambda leaf: leaf[-1], self.params)
+
+    @property
+    def steps_taken(self) -> Any:
+        """How many steps were taken."""
+        return self.step[-1]
+
+    @property
+    def message(self) -> str:
+        """How the descent ended, as a sentence (on the host, one path at a time)."""
+        return Status(int(self.status)).message
+
+    def trimmed(self) -> "Path":
+        """The path without its padding (on the host, one path at a time)."""
+        rows = int(np.searchsorted(np.asarray(self.step), int(self.steps_taken))) + 1
+        params, cost, gradient_norm, step = jax.tree.map(lambda leaf: leaf[:rows], self[:4])
+        return Path(params, cost, gradient_norm, step, self.status)

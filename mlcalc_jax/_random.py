@@ -1,0 +1,17 @@
+"""Seeds and keys: where a seed is welcome, so is a key of ``jax.random``."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+
+def as_key(seed_or_key: Any) -> Array:
+    """A key of ``jax.random`` from a seed, or the key itself (old-style arrays of two included)."""
+    value = jnp.asarray(seed_or_key)
+    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        return value
+    if jnp.issubdtype(value.dtype, jnp.integer):
+        return jax.random.key(value) if value.ndim == 0 else jax.random.wrap_key_data(value)
+    raise TypeError(f"key must be a whole-number seed or a key of jax.random, got {seed_or_key!r}")

@@ -1,0 +1,20 @@
+"""The data sets that ship with the package, readers for your own, and curves to draw.
+
+Where each file comes from stands beside it, in ``files/README.md``.
+"""
+
+from ._curves import CURVES, Curve, curve, read_curve
+from ._heights import Histogram, heights_histogram, histogram, nhanes_heights
+from ._table import read_columns
+
+__all__ = [
+    "CURVES",
+    "Curve",
+    "Histogram",
+    "curve",
+    "heights_histogram",
+    "histogram",
+    "nhanes_heights",
+    "read_columns",
+    "read_curve",
+]

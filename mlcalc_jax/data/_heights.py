@@ -1,0 +1,79 @@
+"""Heights: the course's histogram, measured adults, and a histogram of your own data."""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from .. import _check
+from ._table import numbers, read_columns, read_rows
+
+_FILES = Path(__file__).parent / "files"
+
+
+class Histogram(NamedTuple):
+    """Relative frequencies in bins of one width."""
+
+    left_edge: Float[np.ndarray, "bins"]
+    width: float
+    frequency: Float[np.ndarray, "bins"]
+
+    @property
+    def centre(self) -> Float[np.ndarray, "bins"]:
+        """Bin centres, in the unit of the edges."""
+        return self.left_edge + self.width / 2
+
+    @property
+    def density(self) -> Float[np.ndarray, "bins"]:
+        """Frequency per unit, normalised so that the bars have an area of 1."""
+        return self.frequency / (self.frequency.sum() * self.width)
+
+
+def heights_histogram() -> Histogram:
+    """The 100 bins of 2.5 cm from 50 to 300 cm of the course's heights assignment."""
+    left_edge, frequency = read_columns(
+        _FILES / "course_histogram.csv", ["left_edge_cm", "frequency"]
+    )
+    return Histogram(left_edge, 2.5, frequency)
+
+
+def nhanes_heights(sex: Literal["F", "M"] | None = None) -> Float[np.ndarray, "people"]:
+    """Standing heights in cm of the 5,185 adults measured in NHANES 2017-2018, or those of one sex.
+
+    Raises:
+        ValueError: a sex other than "F", "M" and None.
+    """
+    if sex not in (None, "F", "M"):
+        raise ValueError(f'sex must be "F", "M" or None, got {sex!r}')
+    path = _FILES / "nhanes_2017_2018_adults20plus.csv"
+    header, *rows = read_rows(path)
+    of = header.cells.index("sex")
+    rows = [row for row in rows if sex in (None, row.cells[of])]
+    return numbers(path, rows, header.cells.index("height_cm"))
+
+
+def histogram(values: Float[np.ndarray, "values"], bins: int | None = None) -> Histogram:
+    """Relative frequencies of raw values, with three empty bins on either side.
+
+    Args:
+        values: at least two, not all equal.
+        bins: how many bins the values fall into; the rule of Freedman and Diaconis unless given.
+
+    Raises:
+        ValueError: fewer than two values, values that are not finite or all equal, ``bins < 1``.
+        TypeError: values that are not real numbers, ``bins`` that is not a whole number.
+    """
+    values = np.ravel(_check.real_array("values", values))
+    if values.size < 2:
+        raise ValueError(f"a histogram needs at least two values, got {values.size}")
+    _check.finite("values", values)
+    if np.ptp(values) == 0:
+        raise ValueError(f"all {values.size} values are equal ({values[0]}): they have no spread")
+    number = len(np.histogram_bin_edges(values, "fd")) - 1 if bins is None else bins
+    number = _check.count("bins", number)
+    edges = np.histogram_bin_edges(values, number)
+    width = float(edges[1] - edges[0])
+    counts, _ = np.histogram(values, edges)
+    left_edge = edges[0] + width * np.arange(-3, number + 3)
+    return Histogram(left_edge, width, np.pad(counts, 3) / values.size)

@@ -1,0 +1,81 @@
+"""Columns of numbers from a CSV file, with errors that name the line."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+
+class Row(NamedTuple):
+    """A row of a file, and the line it ends on."""
+
+    line: int
+    cells: list[str]
+
+
+def read_rows(path: str | Path) -> list[Row]:
+    """The rows of a CSV file that are not blank (UTF-8, a byte-order mark allowed).
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is empty, not UTF-8 text, or a row is longer or shorter than the first.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            rows = [Row(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is not a CSV file of UTF-8 text: {error}") from error
+    rows = [row for row in rows if any(row.cells)]
+    if not rows:
+        raise ValueError(f"{path} is empty")
+    for row in rows:
+        if len(row.cells) != len(rows[0].cells):
+            raise ValueError(
+                f"{path}, line {row.line}: {len(row.cells)} cell(s), expected "
+                f"{len(rows[0].cells)} as in the first row"
+            )
+    return rows
+
+
+def read_columns(path: str | Path, columns: Sequence[str]) -> list[Float[np.ndarray, "rows"]]:
+    """Columns of finite numbers, by the names in the header of a CSV file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: a column is missing, has no rows, or holds a cell that is no finite number.
+    """
+    header, *rows = read_rows(path)
+    missing = [name for name in columns if name not in header.cells]
+    if missing:
+        known = ", ".join(header.cells)
+        raise ValueError(f"{path} has no column {missing[0]!r}; its columns are {known}")
+    if not rows:
+        raise ValueError(f"{path} has a header but no rows")
+    return [numbers(path, rows, header.cells.index(name)) for name in columns]
+
+
+def numbers(path: str | Path, rows: Sequence[Row], column: int) -> Float[np.ndarray, "rows"]:
+    """One column of rows as finite numbers.
+
+    Raises:
+        ValueError: a cell that is not a finite number.
+    """
+    values = np.array([parse_number(row.cells[column]) for row in rows], float)
+    for row, is_good in zip(rows, np.isfinite(values), strict=True):
+        if not is_good:
+            raise ValueError(
+                f"{path}, line {row.line}: {row.cells[column]!r} is not a finite number"
+            )
+    return values
+
+
+def parse_number(cell: str) -> float | None:
+    """The number in a cell (NaN and infinities included), or None if it holds none."""
+    try:
+        return float(cell)
+    except ValueError:
+        return None

@@ -1,0 +1,123 @@
+"""Pure models ``f(params, x) -> y``: write your own the same way, there is nothing to register.
+
+``params`` is a mapping of named parameters. In the units below, [x] is the unit of ``x`` and [y]
+that of the result; every function is elementwise in ``x`` unless it says otherwise, and can be
+jitted, vmapped and differentiated.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from . import network as _network
+from ._types import ArrayLike
+
+Named = Mapping[str, Any]
+
+
+def line(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
+    """Straight line, ``slope * x + intercept``.
+
+    Parameters: ``slope`` [y]/[x], ``intercept`` [y].
+    """
+    return params["slope"] * jnp.asarray(x) + params["intercept"]
+
+
+def polynomial(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
+    """Polynomial, ``sum_k coefficients[k] * x^k``, by Horner's rule.
+
+    Parameters: ``coefficients``, a vector, lowest power first, entry k in [y]/[x]^k.
+    """
+    return jnp.polyval(jnp.flip(jnp.asarray(params["coefficients"])), jnp.asarray(x))
+
+
+def gaussian(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
+    """Density of the normal distribution, ``exp(-(x - mu)^2 / (2 sigma^2)) / (sigma sqrt(2 pi))``.
+
+    Parameters: ``mu`` [x], the mean; ``sigma`` [x], the standard deviation. Result in 1/[x].
+    """
+    z = (jnp.asarray(x) - params["mu"]) / params["sigma"]
+    return jnp.exp(-(z**2) / 2) / (params["sigma"] * jnp.sqrt(2 * jnp.pi))
+
+
+def gaussian_peak(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
+    """Gaussian peak, ``amplitude * exp(-(x - mu)^2 / (2 sigma^2)) + offset``.
+
+    Parameters: ``amplitude`` [y], the height above the offset; ``mu`` [x]; ``sigma`` [x];
+    ``offset`` [y]. The full width at half maximum is ``2 sqrt(2 ln 2) sigma``.
+    """
+    z = (jnp.asarray(x) - params["mu"]) / params["sigma"]
+    return params["amplitude"] * jnp.exp(-(z**2) / 2) + params["offset"]
+
+
+def gaussian_2d(params: Named, x: tuple[ArrayLike, ArrayLike]) -> Float[Array, "*points"]:
+    """Round Gaussian spot on a plane.
+
+    ``amplitude * exp(-((x - x0)^2 + (y - y0)^2) / (2 sigma^2)) + offset``
+
+    ``x`` is the pair of coordinate arrays (x, y), of one shape.
+    Parameters: ``amplitude`` and ``offset`` in the unit of the result; ``x0``, ``y0``, ``sigma`` in
+    that of the coordinates.
+    """
+    across, down = jnp.asarray(x[0]), jnp.asarray(x[1])
+    distance_squared = (across - params["x0"]) ** 2 + (down - params["y0"]) ** 2
+    exponent = -distance_squared / (2 * params["sigma"] ** 2)
+    return params["amplitude"] * jnp.exp(exponent) + params["offset"]
+
+
+def lorentzian(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
+    """Lorentzian (Cauchy) peak, ``amplitude / (1 + ((x - x0) / gamma)^2) + offset``.
+
+    Parameters: ``amplitude`` [y]; ``x0`` [x]; ``gamma`` [x], the half width at half maximum;
+    ``offset`` [y].
+    """
+    z = (jnp.asarray(x) - params["x0"]) / params["gamma"]
+    return params["amplitude"] / (1 + z**2) + params["offset"]
+
+
+def exponential_decay(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
+    """Exponential decay, ``amplitude * exp(-rate * x) + offset``.
+
+    Parameters: ``amplitude`` [y]; ``rate`` 1/[x], so that half is left after ``ln 2 / rate``;
+    ``offset`` [y].
+    """
+    return params["amplitude"] * jnp.exp(-params["rate"] * jnp.asarray(x)) + params["offset"]
+
+
+def power_law(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
+    """Power law for x > 0, ``amplitude * x^exponent``.
+
+    Parameters: ``amplitude`` [y]/[x]^exponent; ``exponent``, a pure number.
+    """
+    return params["amplitude"] * jnp.asarray(x) ** params["exponent"]
+
+
+def logistic(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
+    """Logistic growth, ``capacity / (1 + exp(-rate * (x - midpoint)))``.
+
+    Parameters: ``capacity`` [y], the upper plateau; ``rate`` 1/[x]; ``midpoint`` [x], where half
+    the capacity is reached.
+    """
+    z = params["rate"] * (jnp.asarray(x) - params["midpoint"])
+    return params["capacity"] * jax.nn.sigmoid(z)
+
+
+def sine(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
+    """Sine wave, ``amplitude * sin(2 pi frequency x + phase) + offset``.
+
+    Parameters: ``amplitude`` [y]; ``frequency`` in cycles per [x]; ``phase`` in radians;
+    ``offset`` [y].
+    """
+    angle = 2 * jnp.pi * params["frequency"] * jnp.asarray(x) + params["phase"]
+    return params["amplitude"] * jnp.sin(angle) + params["offset"]
+
+
+def network(params: _network.NetworkParams, x: ArrayLike) -> Float[Array, "outputs points"]:
+    """Sigmoid network, the activations of the last layer; see :mod:`mlcalc_jax.network`.
+
+    Parameters: the layers of ``network.init_params``. ``x`` is (inputs, points) or (points,).
+    """
+    return _network.forward(params, x).a[-1]
