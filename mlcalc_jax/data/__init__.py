@@ -5,7 +5,7 @@ Where each file comes from stands beside it, in ``files/README.md``.
 
 from ._curves import CURVES, Curve, curve, read_curve
 from ._heights import Histogram, heights_histogram, histogram, nhanes_heights
-from ._table import read_columns
+from ._table import only_column, read_columns
 
 __all__ = [
     "CURVES",
@@ -15,6 +15,7 @@ __all__ = [
     "heights_histogram",
     "histogram",
     "nhanes_heights",
+    "only_column",
     "read_columns",
     "read_curve",
 ]

@@ -54,7 +54,9 @@ def nhanes_heights(sex: Literal["F", "M"] | None = None) -> Float[np.ndarray, "p
 
 
 def histogram(values: Float[np.ndarray, "values"], bins: int | None = None) -> Histogram:
-    """Relative frequencies of raw values, with three empty bins on either side.
+    """Relative frequencies of raw values, with as many empty bins on either side as filled ones.
+
+    The empty bins tell a fit that there is nothing there.
 
     Args:
         values: at least two, not all equal.
@@ -75,5 +77,5 @@ def histogram(values: Float[np.ndarray, "values"], bins: int | None = None) -> H
     edges = np.histogram_bin_edges(values, number)
     width = float(edges[1] - edges[0])
     counts, _ = np.histogram(values, edges)
-    left_edge = edges[0] + width * np.arange(-3, number + 3)
-    return Histogram(left_edge, width, np.pad(counts, 3) / values.size)
+    left_edge = edges[0] + width * np.arange(-number, 2 * number)
+    return Histogram(left_edge, width, np.pad(counts, number) / values.size)

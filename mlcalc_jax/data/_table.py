@@ -58,6 +58,19 @@ def read_columns(path: str | Path, columns: Sequence[str]) -> list[Float[np.ndar
     return [numbers(path, rows, header.cells.index(name)) for name in columns]
 
 
+def only_column(path: str | Path) -> str:
+    """The name of the column of a CSV file that has just one.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it has several columns.
+    """
+    names = read_rows(path)[0].cells
+    if len(names) != 1:
+        raise ValueError(f"{path} has the columns {', '.join(names)}: say which")
+    return names[0]
+
+
 def numbers(path: str | Path, rows: Sequence[Row], column: int) -> Float[np.ndarray, "rows"]:
     """One column of rows as finite numbers.
 

@@ -14,10 +14,10 @@ from .._types import ArrayLike, Params
 
 
 class SteepestDescentState(NamedTuple):
-    """Steps taken so far, and the key from which each step's noise is folded."""
+    """Steps taken so far, and the key from which each step's noise is folded, if there is any."""
 
     step: Int[Array, ""]
-    key: Array
+    key: Array | None
 
 
 def steepest_descent(
@@ -43,11 +43,12 @@ def steepest_descent(
     _check.not_negative("noise", noise)
     is_still = isinstance(noise, (int, float)) and noise == 0
     return optax.GradientTransformationExtraArgs(
-        Partial(_init, as_key(key)), Partial(_update, aggression, None if is_still else noise)
+        Partial(_init, None if is_still else as_key(key)),
+        Partial(_update, aggression, None if is_still else noise),
     )
 
 
-def _init(key: Array, params: Params) -> SteepestDescentState:
+def _init(key: Array | None, params: Params) -> SteepestDescentState:
     return SteepestDescentState(jnp.zeros((), jnp.int32), key)
 
 
@@ -60,7 +61,7 @@ def _update(
     **extra_args: Any,
 ) -> tuple[Params, SteepestDescentState]:
     rate = aggression(state.step) if callable(aggression) else aggression
-    if noise is None:
+    if noise is None or state.key is None:
         steps = jax.tree.map(lambda J: -rate * J, updates)
     else:
         leaves, treedef = jax.tree.flatten(updates)

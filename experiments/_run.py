@@ -1,0 +1,236 @@
+"""What every experiment shares: its command line, its folder of results, its way to end.
+
+A run writes into a hidden folder beside its output folder and renames it at the end, so that an
+output folder is either whole or not there.
+"""
+
+import argparse
+import csv
+import dataclasses
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import jax
+import matplotlib as mpl
+import numpy as np
+import tyro
+from matplotlib.figure import Figure, SubFigure
+
+import mlcalc_jax as mc
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What every experiment can be told."""
+
+    seed: int = 0
+    """Seed of every random draw."""
+    out: Path | None = None
+    """Folder for the results, new or empty; results/NAME-DATE-TIME unless given."""
+    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Take fewer steps, seeds and frames."""
+
+
+class InputError(Exception):
+    """The user's input cannot be used; the message is one line that says why."""
+
+
+@contextmanager
+def input_errors() -> Iterator[None]:
+    """Inside it, a ValueError, TypeError or OSError speaks of the user's input."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise InputError(str(error)) from error
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise InputError(f"{where}{error.strerror or error}") from error
+
+
+class Run:
+    """The folder of one run, while it fills."""
+
+    def __init__(self, name: str, config: Config) -> None:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        self.name, self.config = name, config
+        self.out = (config.out or Path("results") / f"{name}-{stamp}").expanduser().absolute()
+        if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
+            raise ValueError(f"{_shown(self.out)} already holds something: choose another --out")
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        self.folder = self.out.with_name(f".{self.out.name}.{os.getpid()}")
+        self.folder.mkdir()
+
+    @contextmanager
+    def whole(self, name: str) -> Iterator[Path]:
+        """A path to write to, which becomes ``name`` in the folder once it is written."""
+        part = self.folder / f".part-{name}"  # which keeps the ending: some writers go by it
+        with input_errors():
+            yield part
+            part.replace(self.folder / name)
+
+    def figure(self, figure: Figure | SubFigure, name: str) -> None:
+        """Save a figure as PNG and SVG."""
+        for kind, metadata in (("png", {}), ("svg", {"Date": None})):
+            with self.whole(f"{name}.{kind}") as file:
+                figure.figure.savefig(file, format=kind, metadata=metadata)
+
+    def numbers(self, name: str, **arrays: Any) -> None:
+        """Save arrays as NPZ."""
+        with self.whole(f"{name}.npz") as file, open(file, "wb") as opened:
+            np.savez_compressed(opened, **arrays)
+
+    def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Save rows as CSV, floats with every digit."""
+        with (
+            self.whole(f"{name}.csv") as file,
+            open(file, "w", newline="", encoding="utf-8") as opened,
+        ):
+            writer = csv.DictWriter(opened, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def path(self, name: str, path: mc.Path) -> None:
+        """Save a descent as NPZ, parameters by their place in the tree."""
+        leaves = jax.tree_util.tree_leaves_with_path(path.params)
+        params = {"params" + jax.tree_util.keystr(place): leaf for place, leaf in leaves}
+        self.numbers(
+            name,
+            step=path.step,
+            cost=path.cost,
+            gradient_norm=path.gradient_norm,
+            status=path.status,
+            **params,
+        )
+
+    def finish(self, failure: str | None) -> None:
+        """Write down what was run and with what, and give the folder its name."""
+        record = {
+            "experiment": self.name,
+            "config": _as_json(self.config),
+            "failure": failure,
+            "versions": {
+                "python": platform.python_version(),
+                **{p: version(p) for p in ("jax", "jaxlib", "optax", "numpy", "matplotlib")},
+                "mlcalc_jax": mc.__version__,
+            },
+            "device": jax.devices()[0].device_kind,
+        }
+        with self.whole("config.json") as file:
+            file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        for part in self.folder.glob(".part-*"):
+            part.unlink()
+        if self.out.exists():
+            self.out.rmdir()
+        self.folder.rename(self.out)
+        print(f"results: {_shown(self.out)}", flush=True)
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+C = TypeVar("C", bound=Config)
+Experiment = Callable[[C, Run], str | None]
+
+
+def run(name: str, experiment: Experiment[C], config: C) -> int:
+    """Run an experiment in float64 and keep its folder whole; returns the exit code.
+
+    The experiment returns None, or a sentence that says what went wrong with the descent. What it
+    has saved by then is kept, as it is when Ctrl-C ends it.
+    """
+    mpl.use("Agg")
+    place = None
+    failure, code = None, OK
+    try:
+        with input_errors():
+            place = Run(name, config)
+        try:
+            with jax.enable_x64(True), mc.plots.style():
+                failure = experiment(config, place)
+        except KeyboardInterrupt:
+            failure, code = "interrupted before the end; what was done by then is kept", INTERRUPTED
+        place.finish(failure)
+    except InputError as error:
+        failure, code = " ".join(str(error).split()), BAD_INPUT
+    finally:
+        if place is not None:
+            place.discard()
+    if failure is not None:
+        print(f"error: {failure}", file=sys.stderr, flush=True)
+    return code or (OK if failure is None else FAILED)
+
+
+def main(spec: ModuleSpec | None, experiment: Experiment[C], config_type: type[C]) -> int:
+    """The command line of an experiment, made of the fields of its configuration."""
+    name = "experiment" if spec is None else spec.name.rpartition(".")[2]
+    try:
+        with input_errors():
+            arguments = with_saved_options(sys.argv[1:], name)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    config = tyro.cli(
+        config_type,
+        prog=f"python -m experiments.{name}",
+        description=f"{config_type.__doc__}\n\n"
+        "--config FILE: take the options of an earlier run from its config.json; "
+        "options given beside it override them.",
+        args=arguments,
+    )
+    return run(name, experiment, config)
+
+
+def with_saved_options(arguments: Sequence[str], name: str) -> list[str]:
+    """The arguments with ``--config FILE`` replaced by the options saved in the file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not the config.json of a run of this experiment.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config")
+    known, others = parser.parse_known_args(arguments)
+    if known.config is None:
+        return others
+    try:
+        record = json.loads(Path(known.config).read_text(encoding="utf-8"))
+        saved, options = record["experiment"], record["config"].items()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{known.config} is not the config.json of an experiment") from None
+    if saved != name:
+        raise ValueError(f"{known.config} is of the experiment {saved}, not {name}")
+    return [*(token for key, value in options for token in _tokens(key, value)), *others]
+
+
+def _tokens(key: str, value: Any) -> list[str]:
+    """A saved option as it is given on the command line."""
+    option = "--" + key.replace("_", "-")
+    if isinstance(value, bool):
+        return [option] if value else []
+    return [option, *map(str, value if isinstance(value, list) else [value])]
+
+
+def _as_json(config: Config) -> dict[str, Any]:
+    """The configuration without the folder, which the next run must choose anew."""
+    fields = dataclasses.asdict(config)
+    del fields["out"]
+    return {k: str(v) if isinstance(v, Path) else v for k, v in fields.items()}
+
+
+def _shown(path: Path) -> str:
+    """The path as short as it can be said from here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,76 @@
+"""A histogram and the model of it."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.axes import Axes
+
+from .._precision import in_double
+from .._types import Model, Params
+from ..data import Histogram
+from ._style import BLACK, BLUE, GREY, VERMILION, axes
+
+
+def histogram(
+    histogram: Histogram,
+    model: Model,
+    params: Params,
+    *,
+    unit: str = "",
+    quantity: str = "height",
+    legend: bool = True,
+    ax: Axes | None = None,
+) -> Axes:
+    """Bars of a histogram and a model of its density: what they share, and where either is above.
+
+    Args:
+        histogram: as from ``mlcalc_jax.data``.
+        model: a density ``f(params, x)``.
+        params: its parameters.
+        unit: of the quantity, for the labels.
+        quantity: what was measured.
+        legend: whether to say which part is which.
+        ax: where to draw; a new figure unless given.
+    """
+    ax = axes(ax)
+    centre, density, width = histogram.centre, histogram.density, histogram.width
+    fine = np.linspace(centre[0] - width / 2, centre[-1] + width / 2, 20 * len(centre) + 1)
+    modelled, smooth = (
+        np.asarray(in_double(lambda at=at: model(params, jnp.asarray(at)))) for at in (centre, fine)
+    )
+    both = np.minimum(density, modelled)
+    top = np.maximum(density, modelled)
+    filled = centre[top > 0.005 * top.max()]  # the rest of the axis is empty
+    bars: dict[str, Any] = {"width": width, "align": "center", "linewidth": 0.6}
+    ax.bar(centre, both, color=GREY, edgecolor="white", label="overlap", **bars)
+    ax.bar(
+        centre,
+        np.maximum(density - modelled, 0),
+        bottom=both,
+        color=BLUE,
+        edgecolor="white",
+        hatch="////",
+        label="data above model",
+        **bars,
+    )
+    ax.bar(
+        centre,
+        np.maximum(modelled - density, 0),
+        bottom=both,
+        facecolor="white",
+        edgecolor=VERMILION,
+        hatch="....",
+        label="model above data",
+        **bars,
+    )
+    ax.plot(fine, smooth, color=BLACK, label="model")
+    per = f" / (1/{unit})" if unit else ""
+    ax.set(
+        xlim=(filled[0] - width, filled[-1] + width),
+        xlabel=f"{quantity} / {unit}" if unit else quantity,
+        ylabel=f"probability density{per}",
+    )
+    if legend:
+        ax.legend(fontsize="small")
+    return ax
