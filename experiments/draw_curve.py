@@ -140,7 +140,7 @@ def _animate(path: mc.Path, target: mc.data.Curve, kind: str, run: Run) -> None:
             file.write_text(animation.to_jshtml(), encoding="utf-8")
         return
     with (
-        tqdm(total=60, desc="animation", unit="frame", disable=None) as bar,
+        tqdm(desc="animation", unit="frame", disable=None) as bar,
         run.whole("learning.gif") as file,
     ):
         animation.save(file, writer="pillow", progress_callback=lambda *_: bar.update())

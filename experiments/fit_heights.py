@@ -52,6 +52,10 @@ def experiment(config: Config, run: Run) -> str | None:
             problem, {"mu": mean, "sigma": deviation}, mc.levenberg_marquardt(), 100
         )
         limit = 2 / float(np.linalg.eigvalsh(_hessian(problem, optimum.final))[-1])
+        if config.rounds < 1:
+            raise ValueError(f"rounds must be at least 1, got {config.rounds}")
+        if not 0 < start["sigma"] < np.inf:
+            raise ValueError(f"sigma must be finite and above zero, got {start['sigma']}")
         aggression = _given(config.aggression, 2000.0 if is_course else 0.4 * limit)
         optimiser = mc.steepest_descent(aggression)
         rounds = min(config.rounds, 50) if config.quick else config.rounds
@@ -210,13 +214,15 @@ def _failure(
     if mc.Status(int(path.status)).is_failure:
         return f"the descent diverged at aggression {aggression:.4g}: {path.message}"
     left, right = _span(histogram)
+    start_mu, start_sigma = (float(path.params[name][0]) for name in ("mu", "sigma"))
     mu, sigma = float(path.final["mu"]), float(path.final["sigma"])
-    if left <= mu <= right and 0 < sigma <= right - left:
+    is_near = min(left, start_mu) <= mu <= max(right, start_mu)
+    if is_near and 0 < sigma <= max(right - left, start_sigma):
         return None
     return (
         f"the descent diverged at aggression {aggression:.4g}: mu = {mu:.4g}, sigma = {sigma:.4g} "
         f"{unit} is no description of data from {left:.4g} to {right:.4g}; the largest stable "
-        f"aggression at the optimum is {limit:.4g}"
+        f"aggression at the optimum is {limit:.1f}"
     )
 
 

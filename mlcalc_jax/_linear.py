@@ -37,7 +37,7 @@ def least_squares(
     """
     length = jnp.linalg.norm(A, axis=0)
     scale = jnp.where(length > 0, length, 1)
-    Q, R = jnp.linalg.qr(A / scale)
+    Q, R = jnp.linalg.qr(A / scale[None, :])
     return jax.scipy.linalg.solve_triangular(R, Q.T @ b) / scale
 
 

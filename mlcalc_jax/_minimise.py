@@ -284,7 +284,7 @@ def _descend_in_sight(
     )
 
 
-def _ended(status: Array, first_cost: Array, last_cost: Array) -> Array:
+def _ended(status: Any, first_cost: Any, last_cost: Any) -> Array:
     """The final status: a descent that ran to its end but ended higher than it began diverged."""
     slack = jnp.sqrt(jnp.finfo(first_cost.dtype).eps) * jnp.abs(first_cost)
     has_risen = (status == _RUNNING) & (last_cost > first_cost + slack)

@@ -60,13 +60,14 @@ class Path(NamedTuple):
 
     @property
     def final(self) -> Params:
-        """The parameters of the last row."""
-        return jax.tree.map(lambda leaf: leaf[-1], self.params)
+        """The parameters of the last row, of each path if there is a batch of them."""
+        batch = (slice(None),) * (np.ndim(self.step) - 1)
+        return jax.tree.map(lambda leaf: leaf[*batch, -1], self.params)
 
     @property
     def steps_taken(self) -> Any:
-        """How many steps were taken."""
-        return self.step[-1]
+        """How many steps were taken, by each path if there is a batch of them."""
+        return self.step[..., -1]
 
     @property
     def message(self) -> str:

@@ -103,16 +103,14 @@ class LeastSquares:
                 f"{name} returned shape {jnp.shape(predicted)}, "
                 f"expected that of y, {jnp.shape(self.y)}"
             )
-        if self.mask is None:
-            return self._weighted(predicted - jnp.asarray(self.y), self.sigma)
-        counts = jnp.broadcast_to(jnp.asarray(self.mask), jnp.shape(self.y))
-        difference = jnp.where(counts, predicted - jnp.where(counts, self.y, 0), 0)
-        sigma = None if self.sigma is None else jnp.where(counts, self.sigma, 1)
-        return self._weighted(difference, sigma)
-
-    @staticmethod
-    def _weighted(difference: Array, sigma: ArrayLike | None) -> Array:
-        return difference if sigma is None else difference / jnp.asarray(sigma)
+        y = jnp.asarray(self.y)
+        difference = predicted - y
+        sigma = None if self.sigma is None else jnp.broadcast_to(jnp.asarray(self.sigma), y.shape)
+        if self.mask is not None:
+            counts = jnp.broadcast_to(jnp.asarray(self.mask), y.shape)
+            difference = jnp.where(counts, predicted - jnp.where(counts, y, 0), 0)
+            sigma = None if sigma is None else jnp.where(counts, sigma, 1)
+        return difference if sigma is None else difference / sigma
 
     def tree_flatten_with_keys(self) -> tuple[tuple[Any, ...], Model]:
         names = [field.name for field in fields(self) if field.name != "model"]

@@ -30,7 +30,7 @@ def forward(layers: Layers, a0: np.ndarray) -> tuple[list[np.ndarray], list[np.n
 
 
 def _backwards_to(k: int, layers: Layers, x: np.ndarray, y: np.ndarray) -> Any:
-    """N dC/dz_k by the chain rule from the top, and the activations, from a forward pass of its own."""
+    """N dC/dz_k by the chain rule from the top, and the activations, all computed anew."""
     z, a = forward(layers, x)
     J = 2 * (a[-1] - y)
     for above in range(len(layers) - 1, k, -1):
@@ -78,7 +78,7 @@ def fused_step(
 def torch_steps(layers: Layers, x: np.ndarray, y: np.ndarray, aggression: float) -> Any:
     """A function that takes n steps with PyTorch's autograd and SGD, or None without PyTorch."""
     try:
-        import torch
+        import torch  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         return None
     torch.set_num_threads(1)

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ from . import _peers
 class Config(Common):
     """Time a step of the 1-6-7-2 network on 100 points, full batch, by every way there is.
 
-    The fastest of several runs counts; compilation is apart. PyTorch takes part where it is installed.
+    The fastest of several runs counts, compilation apart. PyTorch takes part where it is there.
     """
 
     repeats: int = 7
@@ -82,9 +83,7 @@ def experiment(config: Config, run: Run) -> str | None:
                     f"minimise, {name}, {dtype.__name__}{', no noise' if not noise else ''}",
                     10_000,
                     1,
-                    lambda p=problem, b=begin, o=optimiser: jax.block_until_ready(
-                        mc.minimise(p, b, o, 10_000)
-                    ),
+                    partial(_alone, problem, begin, optimiser),
                 )
             measure(
                 f"minimise under vmap over {config.models}, {name}, {dtype.__name__}",
@@ -104,6 +103,11 @@ def experiment(config: Config, run: Run) -> str | None:
             f"{row['times_the_course']:>8.1f}{row['compile_seconds']:>11.2f}"
         )
     return None
+
+
+def _alone(problem: Any, start: Any, optimiser: Any) -> None:
+    """Train one network and keep every step."""
+    jax.block_until_ready(mc.minimise(problem, start, optimiser, 10_000))
 
 
 def _together(problem: Any, config: Config, dtype: Any) -> Callable[[], object]:

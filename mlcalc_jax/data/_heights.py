@@ -10,6 +10,7 @@ from .. import _check
 from ._table import numbers, read_columns, read_rows
 
 _FILES = Path(__file__).parent / "files"
+_MOST_BINS = 100_000
 
 
 class Histogram(NamedTuple):
@@ -63,7 +64,8 @@ def histogram(values: Float[np.ndarray, "values"], bins: int | None = None) -> H
         bins: how many bins the values fall into; the rule of Freedman and Diaconis unless given.
 
     Raises:
-        ValueError: fewer than two values, values that are not finite or all equal, ``bins < 1``.
+        ValueError: fewer than two values, values that are not finite or all equal, ``bins`` below 1
+            or above 100,000.
         TypeError: values that are not real numbers, ``bins`` that is not a whole number.
     """
     values = np.ravel(_check.real_array("values", values))
@@ -72,10 +74,18 @@ def histogram(values: Float[np.ndarray, "values"], bins: int | None = None) -> H
     _check.finite("values", values)
     if np.ptp(values) == 0:
         raise ValueError(f"all {values.size} values are equal ({values[0]}): they have no spread")
-    number = len(np.histogram_bin_edges(values, "fd")) - 1 if bins is None else bins
-    number = _check.count("bins", number)
+    number = _freedman_diaconis(values) if bins is None else _check.count("bins", bins)
+    if number > _MOST_BINS:
+        raise ValueError(f"bins must be at most {_MOST_BINS:,}, got {number:,}")
     edges = np.histogram_bin_edges(values, number)
     width = float(edges[1] - edges[0])
     counts, _ = np.histogram(values, edges)
     left_edge = edges[0] + width * np.arange(-number, 2 * number)
     return Histogram(left_edge, width, np.pad(counts, number) / values.size)
+
+
+def _freedman_diaconis(values: Float[np.ndarray, "values"]) -> int:
+    """Bins of width 2 IQR / n^(1/3), at most a thousand: a far outlier would ask for millions."""
+    low, high = np.quantile(values, (0.25, 0.75))
+    width = 2 * (high - low) / np.cbrt(values.size)
+    return min(1000, int(np.ceil(np.ptp(values) / width))) if width > 0 else 10

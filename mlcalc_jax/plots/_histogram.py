@@ -40,7 +40,7 @@ def histogram(
         np.asarray(in_double(lambda at=at: model(params, jnp.asarray(at)))) for at in (centre, fine)
     )
     both = np.minimum(density, modelled)
-    top = np.maximum(density, modelled)
+    top = np.fmax(density, modelled)
     filled = centre[top > 0.005 * top.max()]  # the rest of the axis is empty
     bars: dict[str, Any] = {"width": width, "align": "center", "linewidth": 0.6}
     ax.bar(centre, both, color=GREY, edgecolor="white", label="overlap", **bars)

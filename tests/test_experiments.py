@@ -1,0 +1,342 @@
+"""The experiments, run as a user would: numbers, folders, exit codes, wrong input."""
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mlcalc_jax as mc
+from experiments import _run
+
+Cli = Callable[..., int]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """``python -m experiments.NAME ARGUMENTS``, in this process; returns the exit code."""
+
+    def call(name: str, *arguments: object) -> int:
+        module = importlib.import_module(f"experiments.{name}")
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        spec = ModuleSpec(f"experiments.{name}", None)
+        return _run.main(spec, module.experiment, module.Config)
+
+    return call
+
+
+def table(file: Path) -> list[dict[str, str]]:
+    header, *rows = (line.split(",") for line in file.read_text().splitlines())
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def assert_same_numbers(a: Path, b: Path) -> None:
+    first, second = np.load(a), np.load(b)
+    assert set(first) == set(second)
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+
+
+def test_fit_heights_gives_the_course_s_numbers(
+    cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The values of the assignment: start, rounds 10, 25, 50, and the Hessian's stability limit."""
+    assert cli("fit_heights", "--out", tmp_path / "run") == 0
+    path = np.load(tmp_path / "run" / "path.npz")
+    mu, sigma = path["params['mu']"], path["params['sigma']"]
+    assert path["cost"][0] == pytest.approx(0.0323333, abs=5e-8)
+    np.testing.assert_allclose([mu[10], sigma[10]], [164.96, 19.59], atol=0.005)
+    np.testing.assert_allclose([mu[25], sigma[25]], [175.13, 12.95], atol=0.005)
+    np.testing.assert_allclose([mu[50], sigma[50]], [178.519824, 7.549908], atol=5e-7)
+    assert path["cost"][50] == pytest.approx(4.392454e-4, abs=5e-11)
+    assert "5106.5" in capsys.readouterr().out
+    ends = {float(row["aggression"]): row for row in table(tmp_path / "run" / "aggressions.csv")}
+    for aggression, expected in {500: (168.29, 17.75), 1000: (176.65, 10.34)}.items():
+        reached = float(ends[aggression]["mu"]), float(ends[aggression]["sigma"])
+        np.testing.assert_allclose(reached, expected, atol=0.005)
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {
+        *("fit.png", "fit.svg", "stability.png", "stability.svg"),
+        *("path.npz", "histogram.npz", "aggressions.csv", "config.json"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "files"),
+    [
+        ("fit_heights", ("--aggression", 1500, "--rounds", 7), ["path.npz", "histogram.npz"]),
+        (
+            "draw_curve",
+            ("--quick", "--seed", 3, "--steps", 40, "--seeds", 2, "--sizes", 1, 4, 2),
+            ["path.npz", "curve.npz"],
+        ),
+    ],
+)
+def test_saved_configuration_gives_the_same_numbers(
+    cli: Cli, tmp_path: Path, name: str, options: tuple[object, ...], files: list[str]
+) -> None:
+    """A run from config.json replays the first to the last bit, and records the same options."""
+    first, again = tmp_path / "first", tmp_path / "again"
+    assert cli(name, *options, "--out", first) == 0
+    assert cli(name, "--config", first / "config.json", "--out", again) == 0
+    for file in files:
+        assert_same_numbers(first / file, again / file)
+    assert json.loads((first / "config.json").read_text()) == json.loads(
+        (again / "config.json").read_text()
+    )
+
+
+def test_config_can_be_overridden_and_must_fit(
+    cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An option beside --config wins; a file of another experiment, or none, is an error."""
+    assert cli("fit_heights", "--rounds", 5, "--out", tmp_path / "a") == 0
+    saved = tmp_path / "a" / "config.json"
+    assert cli("fit_heights", "--config", saved, "--rounds", 6, "--out", tmp_path / "b") == 0
+    assert len(np.load(tmp_path / "b" / "path.npz")["cost"]) == 7
+    capsys.readouterr()
+    assert cli("draw_curve", "--config", saved) == 2
+    assert cli("fit_heights", "--config", tmp_path / "none.json") == 2
+    assert cli("fit_heights", "--config", __file__) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+def test_both_jacobians_give_the_same_path(cli: Cli, tmp_path: Path) -> None:
+    """The chain rule by hand against JAX's own, over a stochastic descent of 300 steps."""
+    paths = {}
+    for jacobian in ("backprop", "grad"):
+        out = tmp_path / jacobian
+        options = ("--steps", 300, "--seeds", 0, "--animation", "none", "--jacobian", jacobian)
+        assert cli("draw_curve", *options, "--out", out) == 0
+        paths[jacobian] = np.load(out / "path.npz")
+    np.testing.assert_allclose(paths["backprop"]["cost"], paths["grad"]["cost"], rtol=1e-9)
+
+
+def test_draw_curve_learns_the_user_s_points(cli: Cli, tmp_path: Path) -> None:
+    """Points from a CSV file, an animation as HTML, and a cost that has fallen."""
+    points = tmp_path / "points.csv"
+    points.write_text("x,y\n0,0\n1,0.5\n2,2\n3,3\n5,3\n")
+    out = tmp_path / "run"
+    options = ("--curve", points, "--steps", 300, "--seeds", 2, "--animation", "html")
+    assert cli("draw_curve", *options, "--noise", 0.1, "--out", out) == 0
+    cost = np.load(out / "path.npz")["cost"]
+    assert cost[-1] < 0.5 * cost[0]
+    assert (out / "learning.html").stat().st_size > 10_000
+    assert np.load(out / "curve.npz")["drawn"].shape == (2, 5)
+    assert [row["step"] for row in table(out / "seeds.csv")][-1] == "300"
+
+
+def test_fit_heights_fits_the_user_s_heights(cli: Cli, tmp_path: Path) -> None:
+    """2,000 draws from N(1.7, 0.1) in metres: the fit is within four standard errors."""
+    file = tmp_path / "heights.csv"
+    values = np.random.default_rng(0).normal(1.7, 0.1, 2000)
+    file.write_text("name,tall\n" + "".join(f"somebody,{value!r}\n" for value in values.tolist()))
+    out = tmp_path / "run"
+    options = ("--data", file, "--column", "tall", "--unit", "m", "--rounds", 100)
+    assert cli("fit_heights", *options, "--out", out) == 0
+    path = np.load(out / "path.npz")
+    # A least-squares fit to bins has about 1.5 times the standard error of the sample moments.
+    assert path["params['mu']"][-1] == pytest.approx(1.7, abs=4 * 1.5 * 0.1 / 2000**0.5)
+    assert path["params['sigma']"][-1] == pytest.approx(0.1, abs=4 * 1.5 * 0.1 / 4000**0.5)
+
+
+@pytest.mark.parametrize("sex", ["F", "M"])
+def test_fit_heights_fits_measured_adults(cli: Cli, tmp_path: Path, sex: Any) -> None:
+    """The Gaussian fitted to the NHANES adults is near their mean and standard deviation."""
+    heights = mc.data.nhanes_heights(sex)
+    assert cli("fit_heights", "--data", "nhanes", "--sex", sex, "--out", tmp_path / "run") == 0
+    path = np.load(tmp_path / "run" / "path.npz")
+    assert path["params['mu']"][-1] == pytest.approx(heights.mean(), abs=0.5)
+    assert path["params['sigma']"][-1] == pytest.approx(heights.std(), abs=0.5)
+
+
+def test_compare_optimisers_tells_them_apart(
+    cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Least-squares methods find the known optimum of the heights; Newton does not."""
+    out = tmp_path / "run"
+    assert cli("compare_optimisers", "--quick", "--curve-steps", 3, "--out", out) == 0
+    rows = {row["optimiser"]: row for row in table(out / "heights.csv")}
+    assert len(rows) == 8
+    assert len(table(out / "curve.csv")) == 8
+    for name in ("Levenberg-Marquardt", "Gauss-Newton", "L-BFGS", "steepest descent (2000)"):
+        assert float(rows[name]["final_cost"]) == pytest.approx(4.392454e-4, rel=1e-6)
+    assert float(rows["Newton"]["final_cost"]) > 0.015
+    swing = np.load(out / "heights_Gauss-Newton.npz")["params['mu']"]
+    assert swing.max() == pytest.approx(193, abs=0.5)
+    assert "Levenberg-Marquardt" in capsys.readouterr().out
+    assert (out / "heights_paths.svg").exists()
+
+
+def test_divergence_is_said_and_the_path_kept(
+    cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An enormous step exits with 1, names the cause in one line and leaves the whole folder."""
+    for name, options in (("fit_heights", ()), ("draw_curve", ("--quick", "--seeds", 0))):
+        out = tmp_path / name
+        assert cli(name, "--aggression", 1e9, *options, "--out", out) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "the descent" in line
+        assert len(np.load(out / "path.npz")["cost"]) > 50
+        assert json.loads((out / "config.json").read_text())["failure"] == line.removeprefix(
+            "error: "
+        )
+
+
+BAD_FILES = {
+    "text.csv": "height\n170\ntall\n",
+    "row.csv": "height\n170\n",
+    "equal.csv": "height\n170\n170\n170\n",
+    "point.csv": "0.5,0.5\n",
+    "nan.csv": "0,0\n1,nan\n2,2\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "cause"),
+    [
+        ("fit_heights", "--data nowhere.csv --column height", "nowhere.csv: No such file"),
+        ("fit_heights", "--data text.csv --column weight", "no column 'weight'"),
+        ("fit_heights", "--data text.csv --column height", "line 3: 'tall' is not a finite"),
+        ("fit_heights", "--data row.csv", "at least two values, got 1"),
+        ("fit_heights", "--data equal.csv", "all 3 values are equal"),
+        ("fit_heights", "--data .", "directory"),
+        ("fit_heights", "--sex F", "--sex chooses among"),
+        ("fit_heights", "--column height", "--column names a column"),
+        ("fit_heights", "--bins 9", "--bins is for raw heights"),
+        ("fit_heights", "--data nhanes --bins 0", "bins must be at least 1, got 0"),
+        ("fit_heights", "--data nhanes --bins 1000000000", "bins must be at most 100,000"),
+        ("fit_heights", "--sigma 0", "sigma must be finite and above zero"),
+        ("fit_heights", "--mu nan", "params['mu'] must be finite"),
+        ("fit_heights", "--rounds 0", "rounds must be at least 1"),
+        *(
+            (name, f"--aggression {value}", "aggression must be finite and above zero")
+            for name in ("fit_heights", "draw_curve")
+            for value in (0, -3, "nan", "inf")
+        ),
+        ("draw_curve", "--curve point.csv", "1 point(s), a curve needs at least two"),
+        ("draw_curve", "--curve nan.csv", "line 2: 'nan' is not a finite number"),
+        ("draw_curve", "--curve hart", "there is no curve 'hart'"),
+        ("draw_curve", "--points 1", "points must be at least 2"),
+        ("draw_curve", "--noise -1", "noise must be finite and not negative"),
+        ("draw_curve", "--sizes 1 6 7", "sizes must begin with 1 and end with 2"),
+        ("draw_curve", "--sizes 1 0 2", "sizes[1] must be at least 1"),
+        ("draw_curve", "--steps 0", "steps must be at least 1"),
+        ("compare_optimisers", "--curve-steps 0", "must be at least 1"),
+        ("draw_curve", "--out row.csv", "row.csv already holds something"),
+        ("draw_curve", "--out row.csv/below", "row.csv"),
+        ("draw_curve", "--out .", "already holds something"),
+        ("draw_curve", "--out /proc/nowhere", "/proc"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    arguments: str,
+    cause: str,
+) -> None:
+    """A one-line error that names the cause, no traceback, and nothing written."""
+    monkeypatch.chdir(tmp_path)
+    for file, text in BAD_FILES.items():
+        (tmp_path / file).write_text(text)
+    out = [] if "--out" in arguments else ["--out", "out"]
+    assert cli(name, *arguments.split(), *out) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert cause in line
+    assert {file.name for file in tmp_path.iterdir()} == set(BAD_FILES)
+
+
+def test_interruption_keeps_what_was_done(
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Ctrl-C while the figures are made: exit code 130, and the path is in the folder."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mc.plots, "learning", interrupt)
+    out = tmp_path / "run"
+    assert cli("draw_curve", "--quick", "--steps", 20, "--out", out) == 130
+    assert {file.name for file in out.iterdir()} == {"path.npz", "curve.npz", "config.json"}
+    assert "interrupted" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_full_disk_leaves_nothing_half_written(
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An OSError while saving is the user's to know, in one line, with no folder left behind."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    assert cli("fit_heights", "--out", tmp_path / "run") == 2
+    assert capsys.readouterr().err == "error: No space left on device\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_list_names_every_experiment() -> None:
+    """``python -m experiments --list`` in an interpreter of its own."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "experiments", "--list"], check=True, capture_output=True, text=True
+    ).stdout
+    for name in ("draw_curve", "fit_heights", "compare_optimisers"):
+        assert f"  {name} " in listed
+
+
+def test_main_job_runs_the_three(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The main job hands its options on and reports the worst exit code."""
+    main_module = importlib.import_module("experiments.__main__")
+    calls: list[tuple[str, int, bool, Path]] = []
+
+    def pretend(name: str, _: object, config: Any) -> int:
+        calls.append((name, config.seed, config.quick, config.out))
+        return int(name == "fit_heights")
+
+    monkeypatch.setattr(main_module, "run", pretend)
+    monkeypatch.setattr(
+        sys, "argv", ["experiments", "--seed", "4", "--quick", "--out", str(tmp_path)]
+    )
+    assert main_module.main() == 1
+    assert calls == [
+        (name, 4, True, tmp_path / name)
+        for name in ("draw_curve", "fit_heights", "compare_optimisers")
+    ]
+    capsys.readouterr()
+
+
+def test_benchmarks_run(cli: Cli, tmp_path: Path) -> None:
+    """The peers of the benchmark compute the Jacobian that ``backprop`` computes."""
+    peers = importlib.import_module("experiments.benchmarks._peers")
+    rng = np.random.default_rng(1)
+    layers = [
+        (rng.normal(size=(m, n)), rng.normal(size=(m, 1))) for n, m in ((1, 6), (6, 7), (7, 2))
+    ]
+    target = mc.data.curve()
+    params = tuple(mc.network.Layer(W, b[:, 0]) for W, b in layers)
+    # Without the global flag JAX computes in float32 here; hence the tolerance.
+    by_hand = mc.network.backprop(params, target.x, target.y).jacobian
+    for step in (peers.course_step, peers.fused_step):
+        stepped = step(layers, target.x[None], target.y, 1.0, lambda: 0.0)
+        for (W, b), (W_new, b_new), J in zip(layers, stepped, by_hand, strict=True):
+            np.testing.assert_allclose(W - W_new, J.W, atol=1e-6)
+            np.testing.assert_allclose((b - b_new)[:, 0], J.b, atol=1e-6)
+    assert cli("benchmarks.import_time", "--quick", "--repeats", 1, "--out", tmp_path / "t") == 0

@@ -1,0 +1,107 @@
+"""Pictures: what is drawn, held against the data; how they look is for eyes."""
+
+from collections.abc import Iterator
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+import mlcalc_jax as mc
+
+START = {"mu": 155.0, "sigma": 6.0}
+
+
+@pytest.fixture(autouse=True)
+def _close_figures() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def problem() -> mc.LeastSquares:
+    heights = mc.data.heights_histogram()
+    return mc.LeastSquares(mc.models.gaussian, heights.centre, heights.density)
+
+
+@pytest.fixture(scope="module")
+def path(problem: mc.LeastSquares) -> mc.Path:
+    return mc.minimise(problem, START, mc.steepest_descent(2000.0), 50)
+
+
+def test_each_draws_where_it_is_told(problem: mc.LeastSquares, path: mc.Path) -> None:
+    """``ax`` is returned, no figure is opened, and nothing is shown."""
+    figure = mc.plots.figure()
+    ax = figure.add_subplot()
+    before = plt.get_fignums()
+    heights = mc.data.heights_histogram()
+    assert mc.plots.cost(path, ax=ax) is ax
+    assert mc.plots.contour(problem, path, x=("mu", 150, 200), y=("sigma", 3, 25), ax=ax) is ax
+    assert mc.plots.histogram(heights, mc.models.gaussian, START, ax=ax) is ax
+    assert plt.get_fignums() == before
+
+
+def test_cost_line_is_the_path_without_its_padding(problem: mc.LeastSquares) -> None:
+    """The line's data are the path's own, against step and against seconds."""
+    path = mc.minimise(problem, START, mc.steepest_descent(2000.0), 500, target=1e-3)
+    taken = int(path.steps_taken)
+    (line,) = mc.plots.cost(path).get_lines()
+    np.testing.assert_array_equal(line.get_xdata(), np.arange(taken + 1))
+    np.testing.assert_array_equal(line.get_ydata(), path.cost[: taken + 1])
+    (timed,) = mc.plots.cost({"a": path}, seconds_per_step={"a": 0.5}).get_lines()
+    np.testing.assert_array_equal(timed.get_xdata(), 0.5 * np.arange(1, taken + 1))
+
+
+def test_bars_add_up_to_the_data_and_to_the_model() -> None:
+    """Overlap plus data-above-model is the density; overlap plus model-above-data is the model."""
+    heights = mc.data.heights_histogram()
+    ax = mc.plots.histogram(heights, mc.models.gaussian, START, unit="cm")
+    overlap, data_above, model_above = (
+        np.array([bar.get_height() for bar in bars]) for bars in ax.containers
+    )
+    np.testing.assert_allclose(overlap + data_above, heights.density, atol=1e-15)
+    z = (heights.centre - 155) / 6
+    expected = np.exp(-(z**2) / 2) / (6 * np.sqrt(2 * np.pi))
+    np.testing.assert_allclose(overlap + model_above, expected, atol=1e-12)
+    assert ax.get_xlabel() == "height / cm"
+
+
+def test_contour_shows_the_cost_and_the_path(problem: mc.LeastSquares, path: mc.Path) -> None:
+    """The lowest filled level lies at the optimum, and the line is the path."""
+    ax = mc.plots.contour(problem, path, x=("mu", 150, 200), y=("sigma", 3, 25))
+    line = ax.get_lines()[0]
+    np.testing.assert_array_equal(line.get_xdata(), path.params["mu"])
+    np.testing.assert_array_equal(line.get_ydata(), path.params["sigma"])
+    lowest = ax.collections[0].get_paths()[0].get_extents()
+    assert lowest.contains(path.final["mu"], path.final["sigma"])
+    with pytest.raises(ValueError, match="range of mu"):
+        mc.plots.contour(problem, x=("mu", 2, 1), y=("sigma", 3, 25))
+
+
+def test_contour_of_a_cost_that_goes_below_zero() -> None:
+    """A logarithmic scale is only for costs above zero."""
+    ax = mc.plots.contour(lambda p: p["a"] * p["b"], x=("a", -1, 1), y=("b", -1, 1), resolution=20)
+    assert ax.get_xlabel() == "a"
+
+
+def test_learning_ends_with_the_last_curve() -> None:
+    """The last line is the network's output at the last row; the animation has its frames."""
+    target = mc.data.curve("circle", 20)
+    cost = jax.tree_util.Partial(mc.network.cost, x=target.x, y=target.y)
+    start = mc.network.init_params(jax.random.key(0), (1, 3, 2))
+    path = mc.minimise(cost, start, mc.steepest_descent(7.0), 30)
+    ax = mc.plots.learning(path, target.x, target.y)
+    drawn = mc.models.network(path.final, target.x)
+    np.testing.assert_allclose(ax.get_lines()[-1].get_xydata().T, drawn, rtol=1e-5)
+    np.testing.assert_array_equal(ax.get_lines()[0].get_xydata().T, target.y)
+    animation = mc.plots.animate_learning(path, target.x, target.y, frames=5)
+    assert animation.to_jshtml().count("data:image/png") == 5
+
+
+def test_lines_differ_in_colour_dash_or_marker() -> None:
+    """32 names, 32 styles; the first eight differ in lightness or marker, so that grey will do."""
+    styles = mc.plots.lines([str(i) for i in range(32)])
+    assert len({(s.color, str(s.linestyle)) for s in styles.values()}) == 32
+    first = list(styles.values())[:8]
+    assert len({(s.marker, round(sum(to_rgb(s.color)), 1)) for s in first}) == 8
