@@ -23,6 +23,7 @@ from typing import Annotated, Any, TypeVar
 
 import jax
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 from matplotlib.figure import Figure, SubFigure
@@ -86,6 +87,7 @@ class Run:
         for kind, metadata in (("png", {}), ("svg", {"Date": None})):
             with self.whole(f"{name}.{kind}") as file:
                 figure.figure.savefig(file, format=kind, metadata=metadata)
+        plt.close(figure.figure)
 
     def numbers(self, name: str, **arrays: Any) -> None:
         """Save arrays as NPZ."""

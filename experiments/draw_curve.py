@@ -115,7 +115,7 @@ def _spread(cost: Any, config: Config, steps: int, seeds: int) -> np.ndarray:
 
     @jax.jit
     @jax.vmap
-    def train(key: jax.Array) -> jax.Array:
+    def train(key: jax.Array) -> Any:
         key_start, key_noise = jax.random.split(key)
         start = mc.network.init_params(key_start, config.sizes)
         optimiser = mc.steepest_descent(config.aggression, config.noise, key=key_noise)

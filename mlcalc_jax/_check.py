@@ -87,25 +87,25 @@ def float_params(params: Params, data: Any = None) -> Params:
         TypeError: a leaf is not a real number or an array of them.
         ValueError: there is no leaf, or one is empty or not finite.
     """
-    data_dtypes = [
-        leaf.dtype
-        for leaf in jax.tree.leaves(data)
-        if hasattr(leaf, "dtype") and floating(leaf.dtype)
-    ]
     leaves, treedef = jax.tree_util.tree_flatten_with_path(params)
     if not leaves:
         raise ValueError("params holds no parameter: expected a pytree of numbers")
-    return jax.tree.unflatten(
-        treedef, [_float_leaf(path, leaf, data_dtypes) for path, leaf in leaves]
-    )
+    of_data = _float_dtypes(jax.tree.leaves(data))
+    of_params = _float_dtypes([leaf for _, leaf in leaves])
+    floats = [_float_leaf(path, leaf, of_data, of_params) for path, leaf in leaves]
+    return jax.tree.unflatten(treedef, floats)
 
 
-def _float_leaf(path: Any, leaf: Any, data_dtypes: list[Any]) -> Any:
+def _float_dtypes(leaves: list[Any]) -> list[Any]:
+    return [leaf.dtype for leaf in leaves if hasattr(leaf, "dtype") and floating(leaf.dtype)]
+
+
+def _float_leaf(path: Any, leaf: Any, of_data: list[Any], of_params: list[Any]) -> Any:
     name = "params" + jax.tree_util.keystr(path)
     if not is_numeric(leaf):
         raise TypeError(f"{name} must be a real number or an array of them, got {_kind(leaf)}")
-    dtype = getattr(leaf, "dtype", None)
-    known = [d for d in (dtype,) if d is not None and floating(d)] + data_dtypes
+    # A bare number has no precision of its own: it takes that of the others.
+    known = of_data + (_float_dtypes([leaf]) or of_params)
     if np.float64 in known:  # result_type would round to float32 while JAX's x64 flag is off
         target = np.dtype(np.float64)
     else:

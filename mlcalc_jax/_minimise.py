@@ -254,32 +254,33 @@ def _descend_in_sight(
 ) -> Path:
     """The same descent, compiled as a piece of some fifty, between which the host looks up."""
     length = max(1, -(-rows // 50))
-    point, last = _begin(numbers, params, limits, fixed, every)
-    kept: list[_Row] = []
+    # Everything known so far in one name, so that Ctrl-C cannot fall between two halves of it.
+    now: tuple[_Point, _Row, list[_Row]] = (*_begin(numbers, params, limits, fixed, every), [])
     was_interrupted = False
     try:
         for _ in range(0, rows, length):
+            point, _, kept = now
             if point.status != _RUNNING:
                 break
             point, last, some = _go_on(numbers, params, limits, fixed, length, every, point)
-            kept.append(jax.device_get(some))
+            now = (point, last, [*kept, jax.device_get(some)])
             progress(int(last.step), float(last.cost))
     except KeyboardInterrupt:
         was_interrupted = True
-    seen = min(rows, length * len(kept))
-    padded = jax.tree.map(
-        lambda end, *parts: np.concatenate([*parts, end[None]])[
-            np.minimum(np.r_[:seen, [length * len(kept)] * (rows + 1 - seen)], length * len(kept))
-        ],
-        jax.device_get(last),
-        *kept,
-    )
-    status = _ended(point.status, padded.cost[0], padded.cost[-1])
+
+    point, last, kept = now
+
+    def padded(end: Any, *pieces: Any) -> np.ndarray:
+        seen = np.concatenate([end[None][:0], *pieces])[:rows]
+        return np.concatenate([seen, np.repeat(end[None], rows + 1 - len(seen), axis=0)])
+
+    every_row: _Row = jax.tree.map(padded, jax.device_get(last), *kept)
+    status = _ended(point.status, every_row.cost[0], every_row.cost[-1])
     return Path(
-        params=jax.vmap(ravel_pytree(params)[1])(jnp.asarray(padded.params)),
-        cost=jnp.asarray(padded.cost),
-        gradient_norm=jnp.asarray(padded.gradient_norm),
-        step=jnp.asarray(padded.step),
+        params=jax.vmap(ravel_pytree(params)[1])(jnp.asarray(every_row.params)),
+        cost=jnp.asarray(every_row.cost),
+        gradient_norm=jnp.asarray(every_row.gradient_norm),
+        step=jnp.asarray(every_row.step),
         status=jnp.full_like(status, Status.INTERRUPTED) if was_interrupted else status,
     )
 

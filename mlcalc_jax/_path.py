@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
-from ._types import Params
+from ._types import AnyArray, Params
 
 
 class Status(enum.IntEnum):
@@ -53,10 +53,10 @@ class Path(NamedTuple):
     """
 
     params: Params  #: the pytree of parameters, each leaf with a leading axis of rows
-    cost: Float[Array, "rows"]
-    gradient_norm: Float[Array, "rows"]  #: Euclidean norm of the gradient over all parameters
-    step: Int[Array, "rows"]  #: steps taken before the row
-    status: Int[Array, ""]  #: a :class:`Status`
+    cost: Float[AnyArray, "rows"]
+    gradient_norm: Float[AnyArray, "rows"]  #: Euclidean norm of the gradient over all parameters
+    step: Int[AnyArray, "rows"]  #: steps taken before the row
+    status: Int[AnyArray, ""]  #: a :class:`Status`
 
     @property
     def final(self) -> Params:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from . import _check
 from ._precision import in_precision_of
 from ._random import as_key
-from ._types import ArrayLike, Model, Params
+from ._types import AnyArray, ArrayLike, Model, Params
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -72,11 +72,11 @@ class LeastSquares:
         for name, value in (("x", x), ("y", y), ("sigma", sigma), ("mask", mask)):
             object.__setattr__(self, name, value)
 
-    def __call__(self, params: Params) -> Float[Array, ""]:
+    def __call__(self, params: Params) -> Float[AnyArray, ""]:
         """Chi-squared, the sum of the squared weighted residuals."""
         return in_precision_of((params, self), lambda: jnp.sum(self._residuals(params) ** 2))
 
-    def residuals(self, params: Params) -> Float[Array, "..."]:
+    def residuals(self, params: Params) -> Float[AnyArray, "..."]:
         """Weighted residuals ``(model(params, x) - y) / sigma`` shaped as ``y``, 0 where masked.
 
         Raises:
@@ -146,7 +146,7 @@ class Minibatches:
         key: seed, or a key of ``jax.random``, of the shuffles.
 
     Raises:
-        TypeError: a problem that is not a LeastSquares.
+        TypeError: a problem that is not a LeastSquares, a key that is neither seed nor key.
         ValueError: a size below 1 or above the number of points; an ``x`` without the points along
             its last axis.
     """
@@ -159,6 +159,7 @@ class Minibatches:
         if not isinstance(self.problem, LeastSquares):
             raise TypeError(f"problem must be a LeastSquares, got {type(self.problem).__name__}")
         object.__setattr__(self, "size", _check.count("size", self.size))
+        as_key(self.key)
         points = self.problem.y.shape[-1] if jnp.ndim(self.problem.y) else 1
         if self.size > points:
             raise ValueError(f"size must be at most the {points} points, got {self.size}")
@@ -169,7 +170,7 @@ class Minibatches:
                     f"{points} points of y along its last axis"
                 )
 
-    def __call__(self, params: Params) -> Float[Array, ""]:
+    def __call__(self, params: Params) -> Float[AnyArray, ""]:
         """Chi-squared of all points."""
         return self.problem(params)
 

@@ -8,10 +8,21 @@ from jaxtyping import Array
 
 
 def as_key(seed_or_key: Any) -> Array:
-    """A key of ``jax.random`` from a seed, or the key itself (old-style arrays of two included)."""
-    value = jnp.asarray(seed_or_key)
+    """A key of ``jax.random`` from a seed, or the key itself (old-style arrays of two included).
+
+    Raises:
+        TypeError: it is neither.
+    """
+    try:
+        value = jnp.asarray(seed_or_key)
+    except (TypeError, ValueError):
+        raise _neither(seed_or_key) from None
     if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         return value
     if jnp.issubdtype(value.dtype, jnp.integer):
         return jax.random.key(value) if value.ndim == 0 else jax.random.wrap_key_data(value)
-    raise TypeError(f"key must be a whole-number seed or a key of jax.random, got {seed_or_key!r}")
+    raise _neither(seed_or_key)
+
+
+def _neither(value: Any) -> TypeError:
+    return TypeError(f"key must be a whole-number seed or a key of jax.random, got {value!r}")

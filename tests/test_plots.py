@@ -93,8 +93,8 @@ def test_learning_ends_with_the_last_curve() -> None:
     path = mc.minimise(cost, start, mc.steepest_descent(7.0), 30)
     ax = mc.plots.learning(path, target.x, target.y)
     drawn = mc.models.network(path.final, target.x)
-    np.testing.assert_allclose(ax.get_lines()[-1].get_xydata().T, drawn, rtol=1e-5)
-    np.testing.assert_array_equal(ax.get_lines()[0].get_xydata().T, target.y)
+    np.testing.assert_allclose(np.asarray(ax.get_lines()[-1].get_data()), drawn, rtol=1e-5)
+    np.testing.assert_array_equal(np.asarray(ax.get_lines()[0].get_data()), target.y)
     animation = mc.plots.animate_learning(path, target.x, target.y, frames=5)
     assert animation.to_jshtml().count("data:image/png") == 5
 

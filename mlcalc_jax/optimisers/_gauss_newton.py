@@ -3,6 +3,7 @@
 from typing import Any
 
 import optax
+from jax.tree_util import Partial
 
 from .._linear import flat_residuals_and_jacobian, least_squares, needs_least_squares
 from .._types import Params
@@ -21,7 +22,7 @@ def gauss_newton() -> optax.GradientTransformationExtraArgs:
 
     Source: Nocedal and Wright, Numerical Optimization, 2nd edition, section 10.3.
     """
-    return optax.GradientTransformationExtraArgs(_init, _update)
+    return optax.GradientTransformationExtraArgs(Partial(_init), Partial(_update))
 
 
 def _init(params: Params) -> optax.EmptyState:

@@ -42,7 +42,7 @@ def levenberg_marquardt(damping: ArrayLike = 1e-3) -> optax.GradientTransformati
     (2004), section 3.2; More, The Levenberg-Marquardt Algorithm: Implementation and Theory (1978).
     """
     _check.positive("damping", damping)
-    return optax.GradientTransformationExtraArgs(Partial(_init, damping), _update)
+    return optax.GradientTransformationExtraArgs(Partial(_init, damping), Partial(_update))
 
 
 def _init(damping: ArrayLike, params: Params) -> LevenbergMarquardtState:

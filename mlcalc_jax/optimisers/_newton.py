@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
+from jax.tree_util import Partial
 
 from .._types import Params
 
@@ -22,7 +23,7 @@ def newton() -> optax.GradientTransformationExtraArgs:
 
     Source: Nocedal and Wright, Numerical Optimization, 2nd edition, section 3.3.
     """
-    return optax.GradientTransformationExtraArgs(_init, _update)
+    return optax.GradientTransformationExtraArgs(Partial(_init), Partial(_update))
 
 
 def _init(params: Params) -> optax.EmptyState:

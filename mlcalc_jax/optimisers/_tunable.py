@@ -20,7 +20,8 @@ def tunable(
 
     Args:
         factory: returns an optimiser, as ``optax.adam`` does.
-        hyperparameters: its arguments by name. Numbers and arrays are traced, all else is constant.
+        hyperparameters: its arguments by name. Floats and arrays are traced; all else, whole
+            numbers too, is constant.
 
     Raises:
         TypeError: the factory does not take these arguments, or does not return an optimiser.
@@ -29,27 +30,23 @@ def tunable(
         raise TypeError(f"{factory!r} does not return an optax.GradientTransformation")
     traced = {k: v for k, v in hyperparameters.items() if _is_data(v)}
     constant = tuple((k, v) for k, v in hyperparameters.items() if not _is_data(v))
-    built = _Built(factory, constant)
     return optax.GradientTransformationExtraArgs(
-        Partial(built.init, traced), Partial(built.update, traced)
+        Partial(_Rebuilt(factory, constant, "init"), traced),
+        Partial(_Rebuilt(factory, constant, "update"), traced),
     )
 
 
 @dataclass(frozen=True)
-class _Built:
-    """Compares by value, so that two calls with the same factory share one compilation."""
+class _Rebuilt:
+    """One function of the optimiser; equal by value, so that two tunables share a compilation."""
 
     factory: Callable[..., optax.GradientTransformation]
     constant: tuple[tuple[str, Any], ...]
+    function: str
 
-    def build(self, traced: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
-        return optax.with_extra_args_support(self.factory(**traced, **dict(self.constant)))
-
-    def init(self, traced: dict[str, Any], params: Any) -> Any:
-        return self.build(traced).init(params)
-
-    def update(self, traced: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        return self.build(traced).update(*args, **kwargs)
+    def __call__(self, traced: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        optimiser = optax.with_extra_args_support(self.factory(**traced, **dict(self.constant)))
+        return getattr(optimiser, self.function)(*args, **kwargs)
 
 
 def _is_data(value: Any) -> bool:

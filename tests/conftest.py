@@ -1,0 +1,30 @@
+"""What holds for every test: strict JAX, no window, annotations of shapes checked as they run."""
+
+import os
+from collections.abc import Iterator
+
+import jax
+import jaxtyping
+import pytest
+
+from . import typechecker
+
+os.environ["MPLBACKEND"] = "Agg"
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jaxtyping.install_import_hook("mlcalc_jax", f"{typechecker.__name__}.check")
+
+
+@pytest.fixture
+def annotations_unchecked() -> Iterator[None]:
+    """Let a wrong argument reach the package's own check, as it does for users."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """Compute in float64 what the test itself does with JAX."""
+    with jax.enable_x64(True):
+        yield

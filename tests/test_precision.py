@@ -1,0 +1,107 @@
+"""The data decide the precision, whatever JAX's global flag says, and the flag stays as it was."""
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from numpy.testing import assert_allclose
+
+import mlcalc_jax as mc
+
+X = np.linspace(-1.0, 1.0, 8)
+Y = 2 * X - 1 + 0.1 * np.sin(9 * X)
+FLAT = {"slope": 0.0, "intercept": 0.0}
+
+
+def _problem(dtype: Any) -> mc.LeastSquares:
+    return mc.LeastSquares(mc.models.line, X.astype(dtype), Y.astype(dtype))
+
+
+@pytest.mark.parametrize("optimiser", [mc.gauss_newton(), optax.sgd(0.05)], ids=["ours", "optax"])
+def test_double_stays_double(optimiser: Any) -> None:
+    """Outside fact: numpy.polyfit, to more digits than float32 has."""
+    assert jnp.ones(1).dtype == np.float32
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        path = mc.minimise(_problem(np.float64), FLAT, optimiser, 200)
+    assert jnp.ones(1).dtype == np.float32
+    for leaf in (*jax.tree.leaves(path.params), path.cost, path.gradient_norm):
+        assert isinstance(leaf, np.ndarray)
+        assert leaf.dtype == np.float64
+    slope, intercept = np.polyfit(X, Y, 1)
+    assert_allclose(path.final["slope"], slope, rtol=1e-12)
+    assert_allclose(path.final["intercept"], intercept, rtol=1e-12)
+
+
+def test_value_and_residuals_in_double() -> None:
+    """Outside fact: NumPy in float64."""
+    problem = _problem(np.float64)
+    assert problem(FLAT).dtype == problem.residuals(FLAT).dtype == np.float64
+    assert_allclose(problem(FLAT), np.sum(Y**2), rtol=1e-14)
+
+
+def test_single_stays_single() -> None:
+    """Outside fact: numpy.polyfit, to what float32 can hold."""
+    problem = _problem(np.float32)
+    path = mc.minimise(problem, FLAT, mc.gauss_newton(), 3)
+    for leaf in (*jax.tree.leaves(path.params), path.cost, path.gradient_norm, problem(FLAT)):
+        assert isinstance(leaf, jax.Array)
+        assert leaf.dtype == np.float32
+    assert_allclose(path.final["slope"], np.polyfit(X, Y, 1)[0], rtol=1e-6)
+
+
+@pytest.mark.usefixtures("double")
+def test_single_stays_single_with_the_flag_on() -> None:
+    """Outside fact: the documented rule, that the data decide and not the flag."""
+    start = jax.tree.map(np.float32, FLAT)
+    for optimiser in (mc.levenberg_marquardt(), mc.steepest_descent(0.05, 0.1)):
+        path = mc.minimise(_problem(np.float32), start, optimiser, 3)
+        for leaf in (*jax.tree.leaves(path.params), path.cost, path.gradient_norm):
+            assert leaf.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("data", "start", "expected"),
+    [
+        (np.float32, np.float64(0), np.float64),
+        (np.float64, np.float32(0), np.float64),
+        (np.float32, 0.0, np.float32),
+        (np.float64, 0, np.float64),
+        (np.float32, 0, np.float32),
+        (np.float32, np.int64(0), np.float32),
+    ],
+)
+def test_the_most_precise_leaf_decides(data: Any, start: Any, expected: Any) -> None:
+    """Outside fact: numpy.result_type of the floating inputs, bare Python numbers being weak."""
+    path = mc.minimise(
+        _problem(data), {"slope": start, "intercept": start}, mc.steepest_descent(0.05), 2
+    )
+    assert path.final["slope"].dtype == path.cost.dtype == expected
+
+
+def test_bare_numbers_beside_double_parameters() -> None:
+    """Outside fact: the rule that float64 is never rounded; 1/3 has more digits than float32."""
+    start = {"a": np.ones(2), "b": 1 / 3}
+    path = mc.minimise(lambda p: p["a"] @ p["a"] + p["b"] ** 2, start, mc.steepest_descent(0.1), 1)
+    assert path.final["a"].dtype == path.final["b"].dtype == np.float64
+    assert_allclose(path.final["b"], 0.8 / 3, rtol=1e-15)
+
+
+def test_double_start_of_a_plain_cost() -> None:
+    """Outside fact: the closed form p (1 - 2 rate)^k of a descent on p^2."""
+    path = mc.minimise(lambda p: p**2, np.float64(1), mc.steepest_descent(0.1), 3)
+    assert path.params.dtype == np.float64
+    assert_allclose(path.params, 0.8 ** np.arange(4), rtol=1e-15)
+
+
+def test_progress_keeps_the_precision() -> None:
+    """Outside fact: the path without progress, to the last bit."""
+    args = (_problem(np.float64), FLAT, mc.steepest_descent(0.05), 4)
+    shown = mc.minimise(*args, progress=lambda step, cost: None)
+    for leaf in (*jax.tree.leaves(shown.params), shown.cost, shown.gradient_norm):
+        assert leaf.dtype == np.float64
+        assert isinstance(leaf, np.ndarray)
