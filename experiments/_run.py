@@ -27,6 +27,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 from matplotlib.figure import Figure, SubFigure
+from tqdm import tqdm
 
 import mlcalc_jax as mc
 
@@ -73,6 +74,11 @@ class Run:
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self.folder = self.out.with_name(f".{self.out.name}.{os.getpid()}")
         self.folder.mkdir()
+        self.now = tqdm(bar_format="{desc} ...", leave=False, disable=None)
+
+    def doing(self, what: str) -> None:
+        """Show on a terminal what is taking its time."""
+        self.now.set_description_str(what)
 
     @contextmanager
     def whole(self, name: str) -> Iterator[Path]:
@@ -84,6 +90,7 @@ class Run:
 
     def figure(self, figure: Figure | SubFigure, name: str) -> None:
         """Save a figure as PNG and SVG."""
+        self.doing(f"drawing {name}")
         for kind, metadata in (("png", {}), ("svg", {"Date": None})):
             with self.whole(f"{name}.{kind}") as file:
                 figure.figure.savefig(file, format=kind, metadata=metadata)
@@ -137,11 +144,18 @@ class Run:
         if self.out.exists():
             self.out.rmdir()
         self.folder.rename(self.out)
-        print(f"results: {_shown(self.out)}", flush=True)
+        self.now.close()
+        say(f"results: {_shown(self.out)}")
 
     def discard(self) -> None:
         """Leave nothing behind."""
+        self.now.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def say(text: str) -> None:
+    """Print, above any progress bar."""
+    tqdm.write(text)
 
 
 C = TypeVar("C", bound=Config)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 import mlcalc_jax as mc
 
 from ._run import Config as Common
-from ._run import Run, input_errors, main
+from ._run import Run, input_errors, main, say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ def experiment(config: Config, run: Run) -> str | None:
             raise ValueError("heights-steps, curve-steps and repeats must be at least 1")
     repeats = 1 if config.quick else config.repeats
     for problem in (_heights(config), _curve(config)):
-        entries = tqdm(_entries(problem), desc=problem.name, total=8, disable=None)
+        entries = tqdm(_entries(problem), desc=problem.name, total=8, disable=None, leave=False)
         results = {name: _race(problem, optimiser, repeats) for name, optimiser in entries}
         rows = _rows(problem, results)
         _tell(problem, _target(problem, results), rows)
@@ -170,17 +170,17 @@ def _target(problem: Problem, results: Mapping[str, Timed]) -> float:
 
 
 def _tell(problem: Problem, target: float, rows: list[dict[str, Any]]) -> None:
-    print(
+    say(
         f"\n{problem.name}: {problem.steps} steps each from the same start; "
         f"the target is a cost of {target:.4g}"
     )
-    print(
+    say(
         f"{'':<25}{'final':>11}{'steps to':>10}{'ms to':>9}{'us per':>9}{'compile':>9}\n"
         f"{'optimiser':<25}{'cost':>11}{'target':>10}{'target':>9}{'step':>9}{'s':>9}  status"
     )
     for row in rows:
         steps, seconds = row["steps_to_target"], row["seconds_to_target"]
-        print(
+        say(
             f"{row['optimiser']:<25}{row['final_cost']:>11.4g}"
             f"{'-' if steps is None else steps:>10}"
             f"{'-' if seconds is None else format(1e3 * seconds, '.3g'):>9}"

@@ -13,7 +13,7 @@ from tqdm import tqdm
 import mlcalc_jax as mc
 
 from ._run import Config as Common
-from ._run import Run, input_errors, main
+from ._run import Run, input_errors, main, say
 
 COSTS = {"backprop": mc.network.cost_by_backprop, "grad": mc.network.cost}
 
@@ -33,7 +33,7 @@ class Config(Common):
     noise: float = 1.0
     """Every array's Jacobian is multiplied, every step, by 1 + noise * N(0, 1)."""
     steps: int = 10_000
-    """Steps of the descent (--quick: at most 1,000)."""
+    """Steps of the descent (--quick: at most 2,000)."""
     jacobian: Literal["backprop", "grad"] = "backprop"
     """The chain rule written out, or jax.grad; both give the same path."""
     seeds: int = 32
@@ -44,7 +44,7 @@ class Config(Common):
 
 def experiment(config: Config, run: Run) -> str | None:
     """Train one network and keep its path; then several at once, for the spread of the cost."""
-    steps = min(config.steps, 1000) if config.quick else config.steps
+    steps = min(config.steps, 2000) if config.quick else config.steps
     seeds = min(config.seeds, 4) if config.quick else config.seeds
     with input_errors():
         target = _target(config)
@@ -56,7 +56,8 @@ def experiment(config: Config, run: Run) -> str | None:
         start = mc.network.init_params(jax.random.key(config.seed), config.sizes)
     cost = Partial(COSTS[config.jacobian], x=target.x, y=target.y)
 
-    with tqdm(total=steps, desc="descent", unit="step", disable=None) as bar:
+    run.doing("compiling")
+    with tqdm(total=steps, desc="descent", unit="step", disable=None, leave=False) as bar:
 
         def progress(step: int, now: float) -> None:
             bar.update(step - bar.n)
@@ -66,10 +67,10 @@ def experiment(config: Config, run: Run) -> str | None:
     run.path("path", path)
     run.numbers("curve", x=target.x, target=target.y, drawn=mc.models.network(path.final, target.x))
     marks = [step for step in (0, 100, 1000, 10_000, 100_000) if step < steps] + [steps]
-    print(f"\n{'step':>8}  {'cost':>9}")
+    say(f"\n{'step':>8}  {'cost':>9}")
     for step in marks:
         if step <= path.steps_taken:
-            print(f"{step:>8}  {path.cost[step]:9.3g}")
+            say(f"{step:>8}  {path.cost[step]:9.3g}")
     _draw(path, target, run)
     status = mc.Status(int(path.status))
     if status.is_failure:
@@ -78,14 +79,15 @@ def experiment(config: Config, run: Run) -> str | None:
         raise KeyboardInterrupt
 
     if seeds:
+        run.doing(f"training {seeds} networks")
         costs = _spread(cost, config, steps, seeds)
         rows = [{"step": step, **_quantiles(costs[:, step])} for step in range(steps + 1)]
         run.table("seeds", rows[:: max(1, steps // 1000)])
-        print(f"\ncost of {seeds} networks trained together:")
-        print(f"{'step':>8}  {'lowest':>9}  {'median':>9}  {'highest':>9}")
+        say(f"\ncost of {seeds} networks trained together:")
+        say(f"{'step':>8}  {'lowest':>9}  {'median':>9}  {'highest':>9}")
         for step in marks:
             lowest, median, highest = (rows[step][k] for k in ("lowest", "median", "highest"))
-            print(f"{step:>8}  {lowest:9.3g}  {median:9.3g}  {highest:9.3g}")
+            say(f"{step:>8}  {lowest:9.3g}  {median:9.3g}  {highest:9.3g}")
     if config.animation != "none" and not config.quick:
         _animate(path, target, config.animation, run)
     return None
@@ -124,7 +126,7 @@ def _spread(cost: Any, config: Config, steps: int, seeds: int) -> np.ndarray:
     keys = jax.random.split(jax.random.key(config.seed), seeds)
     groups = [keys[first : first + 8] for first in range(0, seeds, 8)]
     return np.concatenate(
-        [train(group) for group in tqdm(groups, desc="8 networks each", disable=None)]
+        [train(group) for group in tqdm(groups, desc="8 networks each", disable=None, leave=False)]
     )
 
 
@@ -140,7 +142,7 @@ def _animate(path: mc.Path, target: mc.data.Curve, kind: str, run: Run) -> None:
             file.write_text(animation.to_jshtml(), encoding="utf-8")
         return
     with (
-        tqdm(desc="animation", unit="frame", disable=None) as bar,
+        tqdm(desc="animation", unit="frame", disable=None, leave=False) as bar,
         run.whole("learning.gif") as file,
     ):
         animation.save(file, writer="pillow", progress_callback=lambda *_: bar.update())

@@ -10,7 +10,7 @@ import numpy as np
 import mlcalc_jax as mc
 
 from ._run import Config as Common
-from ._run import Run, input_errors, main
+from ._run import Run, input_errors, main, say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,7 @@ class Config(Common):
 
 def experiment(config: Config, run: Run) -> str | None:
     """Descend, compare with the optimum and its stability limit, and draw start and end."""
+    run.doing("descending")
     with input_errors():
         histogram = _histogram(config)
         problem = mc.LeastSquares(mc.models.gaussian, histogram.centre, histogram.density)
@@ -64,6 +65,7 @@ def experiment(config: Config, run: Run) -> str | None:
     run.path("path", path)
     run.numbers("histogram", **histogram._asdict(), density=histogram.density)
     _tell(path, optimum, limit)
+    run.doing("sweeping the aggression")
     sweep = _sweep(problem, start, aggression, rounds)
     run.table("aggressions", _rows(sweep, limit))
     _draw_fit(problem, histogram, path, config, run)
@@ -103,17 +105,17 @@ def _hessian(problem: mc.LeastSquares, at: Any) -> np.ndarray:
 
 
 def _tell(path: mc.Path, optimum: mc.Path, limit: float) -> None:
-    print(f"{'round':>8}  {'mu':>11}  {'sigma':>11}  {'chi-squared':>12}")
+    say(f"{'round':>8}  {'mu':>11}  {'sigma':>11}  {'chi-squared':>12}")
     for row in sorted({0, 10, 25, len(path.cost) - 1}):
         if row < len(path.cost):
             _tell_row(row, path, row)
     _tell_row("optimum", optimum, -1)
-    print(f"largest stable aggression at the optimum: 2 / (largest eigenvalue of H) = {limit:.1f}")
+    say(f"largest stable aggression at the optimum: 2 / (largest eigenvalue of H) = {limit:.1f}")
 
 
 def _tell_row(name: Any, path: mc.Path, row: int) -> None:
     mu, sigma, cost = path.params["mu"][row], path.params["sigma"][row], path.cost[row]
-    print(f"{name:>8}  {mu:11.6f}  {sigma:11.6f}  {cost:12.6e}")
+    say(f"{name:>8}  {mu:11.6f}  {sigma:11.6f}  {cost:12.6e}")
 
 
 def _sweep(

@@ -134,7 +134,7 @@ def _descend(
         cost=kept.cost,
         gradient_norm=kept.gradient_norm,
         step=kept.step,
-        status=_ended(last.status, kept.cost[0], kept.cost[-1]),
+        status=_ended(last.status, kept.cost),
     )
 
 
@@ -275,7 +275,7 @@ def _descend_in_sight(
         return np.concatenate([seen, np.repeat(end[None], rows + 1 - len(seen), axis=0)])
 
     every_row: _Row = jax.tree.map(padded, jax.device_get(last), *kept)
-    status = _ended(point.status, every_row.cost[0], every_row.cost[-1])
+    status = _ended(point.status, every_row.cost)
     return Path(
         params=jax.vmap(ravel_pytree(params)[1])(jnp.asarray(every_row.params)),
         cost=jnp.asarray(every_row.cost),
@@ -285,10 +285,14 @@ def _descend_in_sight(
     )
 
 
-def _ended(status: Any, first_cost: Any, last_cost: Any) -> Array:
-    """The final status: a descent that ran to its end but ended higher than it began diverged."""
-    slack = jnp.sqrt(jnp.finfo(first_cost.dtype).eps) * jnp.abs(first_cost)
-    has_risen = (status == _RUNNING) & (last_cost > first_cost + slack)
+def _ended(status: Any, cost: Any) -> Array:
+    """The final status: a descent that took all its steps but stayed above its start diverged.
+
+    A noisy descent may happen to end on a spike, so the last tenth of the rows is looked at.
+    """
+    slack = jnp.sqrt(jnp.finfo(cost.dtype).eps) * jnp.abs(cost[0])
+    lowest = jnp.min(cost[-max(1, len(cost) // 10) :])
+    has_risen = (status == _RUNNING) & (lowest > cost[0] + slack)
     return jnp.where(has_risen, Status.DIVERGED, status).astype(jnp.int32)
 
 

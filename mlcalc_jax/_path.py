@@ -35,7 +35,7 @@ _MESSAGES = {
     Status.STEPS_USED: "All steps were taken.",
     Status.GRADIENT_BELOW_TOLERANCE: "The gradient norm fell to the tolerance.",
     Status.TARGET_REACHED: "The cost fell to the target.",
-    Status.DIVERGED: "The cost ended above where it began: take smaller steps.",
+    Status.DIVERGED: "The cost rose above where it began and stayed there: take smaller steps.",
     Status.NON_FINITE: (
         "The next step would have made the cost or a parameter NaN or infinite; the last row is "
         "the last finite point: take smaller steps, or start elsewhere."

@@ -530,3 +530,14 @@ def test_parameter_the_model_does_not_know(wrap: Any) -> None:
     problem = wrap(mc.LeastSquares(mc.models.line, np.arange(4.0), np.arange(4.0)))
     with pytest.raises(ValueError, match=r"line does not use params\['extra'\]\[0\]"):
         mc.minimise(problem, {**LINE, "extra": (1.0,)}, DESCENT, 2)
+
+
+def test_a_spike_at_the_end_is_no_divergence() -> None:
+    """Outside fact: 1 - 2 * (-1e4) = 20001 throws p from 2 * 0.8^29 far above its start at last."""
+
+    def spiked(step: Any) -> Any:
+        return jnp.where(step < 29, RATE, -1e4)
+
+    path = mc.minimise(_squared, START, mc.steepest_descent(spiked), 30)
+    assert path.cost[-1] > path.cost[0] > path.cost[-2]
+    assert path.status == Status.STEPS_USED

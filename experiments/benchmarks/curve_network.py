@@ -14,7 +14,7 @@ from jax.tree_util import Partial
 import mlcalc_jax as mc
 
 from .._run import Config as Common
-from .._run import Run, main
+from .._run import Run, main, say
 from . import _peers
 
 
@@ -43,6 +43,7 @@ def experiment(config: Config, run: Run) -> str | None:
     rows: list[dict[str, Any]] = []
 
     def measure(way: str, steps: int, models: int, go: Callable[[], object]) -> None:
+        run.doing(way)
         began = time.perf_counter()
         go()
         first = time.perf_counter() - began
@@ -96,9 +97,9 @@ def experiment(config: Config, run: Run) -> str | None:
             rows[0]["microseconds_per_model_step"] / row["microseconds_per_model_step"]
         )
     run.table("curve_network", rows)
-    print(f"{'way':<52}{'us/step':>9}{'ratio':>8}{'compile s':>11}")
+    say(f"{'way':<52}{'us/step':>9}{'ratio':>8}{'compile s':>11}")
     for row in rows:
-        print(
+        say(
             f"{row['way']:<52}{row['microseconds_per_model_step']:>9.2f}"
             f"{row['times_the_course']:>8.1f}{row['compile_seconds']:>11.2f}"
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._run import Config as Common
-from .._run import Run, main
+from .._run import Run, main, say
 
 _TIMED = """
 import time
@@ -31,6 +31,7 @@ def experiment(config: Config, run: Run) -> str | None:
     """Measure, and print the median and the extremes."""
     seconds = []
     whole = []
+    run.doing("importing")
     for _ in range(5 if config.quick else config.repeats):
         began = time.perf_counter()
         out = subprocess.run(
@@ -42,7 +43,7 @@ def experiment(config: Config, run: Run) -> str | None:
         "import_time",
         [{"seconds_added": s, "whole": w} for s, w in zip(seconds, whole, strict=True)],
     )
-    print(
+    say(
         f"import mlcalc_jax adds {np.median(seconds):.3f} s ({min(seconds):.3f} to "
         f"{max(seconds):.3f}) to import jax, optax; the whole interpreter takes "
         f"{np.median(whole):.2f} s"
