@@ -163,7 +163,7 @@ def _draw_fit(
             problem.model,
             some.final,
             unit=config.unit,
-            legend=some is beginning,
+            legend=False,
             ax=bars,
         )
         mc.plots.contour(
@@ -173,6 +173,7 @@ def _draw_fit(
         bars.set_title(rf"{when}: $\mu$ = {mu:.4g}, $\sigma$ = {sigma:.4g} {config.unit}")
         chart.set_title(rf"{when}: $\chi^2$ = {cost:.3g}")
         chart.set(xlabel=rf"$\mu$ / {config.unit}", ylabel=rf"$\sigma$ / {config.unit}")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     limits = [limit for bars in grid[0] for limit in bars.get_xlim()]
     for bars in grid[0]:
         bars.set_xlim(min(limits), max(limits))

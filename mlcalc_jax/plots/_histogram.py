@@ -72,5 +72,6 @@ def histogram(
         ylabel=f"probability density{per}",
     )
     if legend:
-        ax.legend(fontsize="small")
+        ax.margins(y=0.3)  # room above the bars
+        ax.legend(loc="upper center", ncols=2, fontsize="small")
     return ax

@@ -67,7 +67,10 @@ def style() -> Iterator[None]:
 
 def axes(ax: Axes | None, width: float = 6.0, height: float = 4.2) -> Axes:
     """``ax``, or new axes on a new figure in the house style."""
-    return figure(width, height).add_subplot() if ax is None else ax
+    if ax is not None:
+        return ax
+    with style():
+        return figure(width, height).add_subplot()
 
 
 def figure(width: float = 6.0, height: float = 4.2) -> Figure:
