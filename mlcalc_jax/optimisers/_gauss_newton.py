@@ -22,11 +22,7 @@ def gauss_newton() -> optax.GradientTransformationExtraArgs:
 
     Source: Nocedal and Wright, Numerical Optimization, 2nd edition, section 10.3.
     """
-    return optax.GradientTransformationExtraArgs(Partial(_init), Partial(_update))
-
-
-def _init(params: Params) -> optax.EmptyState:
-    return optax.EmptyState()
+    return optax.GradientTransformationExtraArgs(Partial(optax.init_empty_state), Partial(_update))
 
 
 def _update(

@@ -23,11 +23,7 @@ def newton() -> optax.GradientTransformationExtraArgs:
 
     Source: Nocedal and Wright, Numerical Optimization, 2nd edition, section 3.3.
     """
-    return optax.GradientTransformationExtraArgs(Partial(_init), Partial(_update))
-
-
-def _init(params: Params) -> optax.EmptyState:
-    return optax.EmptyState()
+    return optax.GradientTransformationExtraArgs(Partial(optax.init_empty_state), Partial(_update))
 
 
 def _update(
