@@ -33,7 +33,7 @@ class Config(Common):
     noise: float = 1.0
     """Every array's Jacobian is multiplied, every step, by 1 + noise * N(0, 1)."""
     steps: int = 10_000
-    """Steps of the descent (--quick: at most 2,000)."""
+    """Steps of the descent (--quick: at most 2,000); of more than 10,000, as many rows are kept."""
     jacobian: Literal["backprop", "grad"] = "backprop"
     """The chain rule written out, or jax.grad; both give the same path."""
     seeds: int = 32
@@ -63,14 +63,13 @@ def experiment(config: Config, run: Run) -> str | None:
             bar.update(step - bar.n)
             bar.set_postfix(cost=f"{now:.3g}")
 
-        path = mc.minimise(cost, start, optimiser, steps, progress=progress)
+        every = -(-steps // 10_000)
+        path = mc.minimise(cost, start, optimiser, steps, every=every, progress=progress)
     run.path("path", path)
     run.numbers("curve", x=target.x, target=target.y, drawn=mc.models.network(path.final, target.x))
-    marks = [step for step in (0, 100, 1000, 10_000, 100_000) if step < steps] + [steps]
     say(f"\n{'step':>8}  {'cost':>9}")
-    for step in marks:
-        if step <= path.steps_taken:
-            say(f"{step:>8}  {path.cost[step]:9.3g}")
+    for row in _milestones(path.trimmed().step):
+        say(f"{path.step[row]:>8}  {path.cost[row]:9.3g}")
     _draw(path, target, run)
     status = mc.Status(int(path.status))
     if status.is_failure:
@@ -80,13 +79,15 @@ def experiment(config: Config, run: Run) -> str | None:
 
     if seeds:
         run.doing(f"training {seeds} networks")
-        costs = _spread(cost, config, steps, seeds)
-        rows = [{"step": step, **_quantiles(costs[:, step])} for step in range(steps + 1)]
-        run.table("seeds", rows[:: max(1, steps // 1000)])
+        costs = _spread(cost, config, steps, every, seeds)
+        rows = [
+            {"step": int(step), **_quantiles(costs[:, row])} for row, step in enumerate(path.step)
+        ]
+        run.table("seeds", rows[:: max(1, len(rows) // 1000)])
         say(f"\ncost of {seeds} networks trained together:")
         say(f"{'step':>8}  {'lowest':>9}  {'median':>9}  {'highest':>9}")
-        for step in marks:
-            lowest, median, highest = (rows[step][k] for k in ("lowest", "median", "highest"))
+        for row in _milestones(path.step):
+            step, lowest, _, median, _, highest = rows[row].values()
             say(f"{step:>8}  {lowest:9.3g}  {median:9.3g}  {highest:9.3g}")
     if config.animation != "none" and not config.quick:
         _animate(path, target, config.animation, run)
@@ -112,8 +113,15 @@ def _draw(path: mc.Path, target: mc.data.Curve, run: Run) -> None:
     run.figure(figure, "learning")
 
 
-def _spread(cost: Any, config: Config, steps: int, seeds: int) -> np.ndarray:
-    """Costs of networks from several starts, each with noise of its own, (seeds, steps + 1)."""
+def _milestones(steps: Any) -> list[int]:
+    """The first rows at or after 0, 100, 1000, ... steps, and the last row."""
+    last = int(steps[-1])
+    marks = [step for step in (0, 100, 1000, 10_000, 100_000, 1_000_000) if step < last]
+    return [*np.searchsorted(np.asarray(steps), marks).tolist(), len(steps) - 1]
+
+
+def _spread(cost: Any, config: Config, steps: int, every: int, seeds: int) -> np.ndarray:
+    """Costs of networks from several starts, each with noise of its own, (seeds, rows)."""
 
     @jax.jit
     @jax.vmap
@@ -121,7 +129,7 @@ def _spread(cost: Any, config: Config, steps: int, seeds: int) -> np.ndarray:
         key_start, key_noise = jax.random.split(key)
         start = mc.network.init_params(key_start, config.sizes)
         optimiser = mc.steepest_descent(config.aggression, config.noise, key=key_noise)
-        return mc.minimise(cost, start, optimiser, steps).cost
+        return mc.minimise(cost, start, optimiser, steps, every=every).cost
 
     keys = jax.random.split(jax.random.key(config.seed), seeds)
     groups = [keys[first : first + 8] for first in range(0, seeds, 8)]
