@@ -116,8 +116,10 @@ def _float_leaf(path: Any, leaf: Any, of_data: list[Any], of_params: list[Any]) 
     finite(name, array)
     if array.dtype == target:
         return array
+    if not is_concrete(array):
+        return array.astype(jax.dtypes.canonicalize_dtype(target))
     # NumPy casts: jax.numpy would make float32 of float64 while the x64 flag is off.
-    return np.asarray(array).astype(target) if is_concrete(array) else array.astype(target)
+    return np.asarray(array).astype(target)
 
 
 def _kind(value: Any) -> str:

@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from . import _check
 from ._path import Path, Status
-from ._precision import floating, in_precision_of
+from ._precision import floating, holds_tracer, in_precision_of
 from ._problem import LeastSquares, Minibatches, model_name
 from ._types import ArrayLike, Cost, Params
 
@@ -24,7 +24,7 @@ Progress = Callable[[int, float], None]
 def minimise(
     cost: Cost,
     params: Params,
-    optimiser: optax.GradientTransformation,
+    optimiser: optax.GradientTransformation | optax.MultiSteps,
     steps: int,
     *,
     every: int = 1,
@@ -64,6 +64,8 @@ def minimise(
     """
     if not callable(cost):
         raise TypeError(f"cost must be a function params -> scalar, got {cost!r}")
+    if isinstance(optimiser, optax.MultiSteps):
+        optimiser = optimiser.gradient_transformation()
     if not isinstance(optimiser, optax.GradientTransformation):
         raise TypeError(
             f"optimiser must be an optax.GradientTransformation, such as optax.adam(1e-2), "
@@ -78,16 +80,13 @@ def minimise(
     params = _check.float_params(params, cost)
     numbers, fixed = _split((cost, optimiser))
     limits = _Limits(steps, target, gradient_tolerance)
-    rows = -(-steps // every)
+    arguments = (numbers, params, limits, fixed, -(-steps // every), every)
+    decisive = (cost, params, getattr(_whole(cost), "model", None))
     if progress is None:
-        return in_precision_of(
-            (cost, params), _descend, numbers, params, limits, fixed, rows, every
-        )
-    if not all(_check.is_concrete(leaf) for leaf in jax.tree.leaves((numbers, params))):
+        return in_precision_of(decisive, _descend, *arguments)
+    if holds_tracer((decisive, arguments)):
         raise ValueError("progress cannot be shown under jit, vmap or grad")
-    return in_precision_of(
-        (cost, params), _descend_in_sight, numbers, params, limits, fixed, rows, every, progress
-    )
+    return in_precision_of(decisive, _descend_in_sight, *arguments, progress)
 
 
 class _Limits(NamedTuple):
@@ -309,9 +308,14 @@ def _as_before(state: Any, before: Any) -> Any:
     )
 
 
+def _whole(cost: Cost) -> Cost:
+    """The cost of all points."""
+    return cost.problem if isinstance(cost, Minibatches) else cost
+
+
 def _checked_cost(cost: Cost, params: Params) -> None:
     """Raise, while tracing, what is wrong with the cost at these parameters."""
-    whole = cost.problem if isinstance(cost, Minibatches) else cost
+    whole = _whole(cost)
     jaxpr, result = jax.make_jaxpr(whole, return_shape=True)(params)
     if not hasattr(result, "shape") or result.shape != () or not floating(result.dtype):
         shown = jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", result)

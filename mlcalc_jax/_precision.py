@@ -23,12 +23,34 @@ def floating(dtype: Any) -> bool:
 def in_precision_of(data: Any, function: Callable[..., T], *args: Any) -> T:
     """Call ``function(*args)`` in float64 if a leaf of ``data`` is concrete float64.
 
-    Inside a user's own ``jit``, ``vmap`` or ``grad`` the leaves are traced, and JAX's flag decides.
+    Inside a user's own ``jit``, ``vmap`` or ``grad`` something of ``data`` or ``args`` is traced,
+    and JAX's flag decides.
     """
-    leaves = jax.tree.leaves(data)
-    is_double = any(getattr(leaf, "dtype", None) == np.float64 for leaf in leaves)
-    is_traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
-    return in_double(function, *args) if is_double and not is_traced else function(*args)
+    is_double = any(getattr(leaf, "dtype", None) == np.float64 for leaf in jax.tree.leaves(data))
+    if not is_double or holds_tracer((data, args)):
+        return function(*args)
+    return in_double(function, *args)
+
+
+def holds_tracer(tree: Any) -> bool:
+    """Whether a leaf is traced, or is a function that closes over something that is."""
+    waiting, seen = jax.tree.leaves(tree), set()
+    while waiting:
+        leaf = waiting.pop()
+        if isinstance(leaf, jax.core.Tracer):
+            return True
+        for cell in getattr(leaf, "__closure__", None) or ():
+            if id(cell) not in seen:
+                seen.add(id(cell))
+                waiting += jax.tree.leaves(_contents(cell))
+    return False
+
+
+def _contents(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # the cell is empty: the name is not bound yet
+        return None
 
 
 def in_double(function: Callable[..., T], *args: Any) -> T:

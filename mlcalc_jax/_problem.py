@@ -1,5 +1,6 @@
 """Least squares as a cost: a model, data and weights in one frozen pytree."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -74,7 +75,7 @@ class LeastSquares:
 
     def __call__(self, params: Params) -> Float[AnyArray, ""]:
         """Chi-squared, the sum of the squared weighted residuals."""
-        return in_precision_of((params, self), lambda: jnp.sum(self._residuals(params) ** 2))
+        return self._in_precision(lambda: jnp.sum(self._residuals(params) ** 2), params)
 
     def residuals(self, params: Params) -> Float[AnyArray, "..."]:
         """Weighted residuals ``(model(params, x) - y) / sigma`` shaped as ``y``, 0 where masked.
@@ -83,7 +84,10 @@ class LeastSquares:
             ValueError: a parameter the model asks for is missing, or the model's result has
                 another shape than ``y``.
         """
-        return in_precision_of((params, self), lambda: self._residuals(params))
+        return self._in_precision(lambda: self._residuals(params), params)
+
+    def _in_precision(self, function: Callable[[], AnyArray], params: Params) -> AnyArray:
+        return in_precision_of((params, self, self.model), function)
 
     def _residuals(self, params: Params) -> Array:
         x = jax.tree.map(jnp.asarray, self.x)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from . import _check
 from ._precision import floating, in_double
+from ._random import as_key
 from ._types import ArrayLike
 
 
@@ -50,19 +51,18 @@ class Backprop(NamedTuple):
     jacobian: NetworkParams  #: dC/dW_k and dC/db_k, shaped as the parameters
 
 
-def init_params(
-    key: Array, sizes: Sequence[int] = (1, 6, 7, 2), dtype: Any = None
-) -> NetworkParams:
+def init_params(key: Any, sizes: Sequence[int] = (1, 6, 7, 2), dtype: Any = None) -> NetworkParams:
     """Weights and biases drawn from N(0, 1) / 2, independently.
 
     Args:
-        key: a key of ``jax.random``.
+        key: seed, or a key of ``jax.random``.
         sizes: widths from the input to the output, at least two.
         dtype: of the parameters; JAX's default float unless given.
 
     Raises:
         ValueError: fewer than two sizes, or one below 1.
-        TypeError: a size that is not a whole number, a dtype that is not floating.
+        TypeError: a size that is not a whole number, a key that is neither seed nor key, a dtype
+            that is not floating.
     """
     widths = tuple(_check.count(f"sizes[{i}]", size) for i, size in enumerate(sizes))
     if len(widths) < 2:
@@ -72,7 +72,7 @@ def init_params(
         raise TypeError(f"dtype must be floating, got {kind}")
 
     def draw() -> NetworkParams:
-        layer_keys = jax.random.split(key, len(widths) - 1)
+        layer_keys = jax.random.split(as_key(key), len(widths) - 1)
         return tuple(
             _draw_layer(k, width_in, width_out, kind)
             for k, width_in, width_out in zip(layer_keys, widths[:-1], widths[1:], strict=True)

@@ -105,3 +105,26 @@ def test_progress_keeps_the_precision() -> None:
     for leaf in (*jax.tree.leaves(shown.params), shown.cost, shown.gradient_norm):
         assert leaf.dtype == np.float64
         assert isinstance(leaf, np.ndarray)
+
+
+@pytest.mark.parametrize(
+    "optimiser", [mc.steepest_descent, optax.sgd], ids=["number", "closure over a number"]
+)
+def test_traced_number_beside_double_data(optimiser: Any) -> None:
+    """Inside grad and vmap JAX's flag decides, wherever the traced number hides: all is float32.
+
+    Outside fact: on (p - 1)^2 from 3, one step of rate r ends at cost 4 (1 - 2 r)^2, whose first
+    two derivatives at r = 0.25 are -8 and 32.
+    """
+    problem = mc.LeastSquares(lambda p, x: p * x, np.ones(1), np.ones(1))
+
+    def last_cost(rate: Any) -> Any:
+        return mc.minimise(problem, 3.0, optimiser(rate), 1).cost[-1]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_allclose(jax.grad(last_cost)(0.25), -8, rtol=1e-6)
+        assert_allclose(jax.jit(jax.hessian(last_cost))(0.25), 32, rtol=1e-6)
+        swept = jax.vmap(last_cost)(np.array([0.25, 0.5], np.float32))
+    assert swept.dtype == np.float32
+    assert_allclose(swept, [1, 0], atol=1e-6)

@@ -81,3 +81,9 @@ def test_update_drops_what_it_does_not_know(name: str) -> None:
 def _numbers(leaf: Any) -> Any:
     is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return jax.random.key_data(leaf) if is_key else leaf
+
+
+def test_multi_steps_is_an_optimiser_too() -> None:
+    """optax's MultiSteps moves every third step, by a mean gradient: times 0.8 on p^2."""
+    path = mc.minimise(lambda p: p**2, np.float32(1), optax.MultiSteps(optax.sgd(0.1), 3), 6)
+    np.testing.assert_allclose(path.params, [1, 1, 1, 0.8, 0.8, 0.8, 0.64], rtol=1e-6)
