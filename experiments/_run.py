@@ -69,6 +69,8 @@ class Run:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self.name, self.config = name, config
         self.out = (config.out or Path("results") / f"{name}-{stamp}").expanduser().absolute()
+        if not -(2**63) <= config.seed < 2**63:
+            raise ValueError(f"seed must have at most 64 bits, got {config.seed}")
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             raise ValueError(f"{_shown(self.out)} already holds something: choose another --out")
         self.out.parent.mkdir(parents=True, exist_ok=True)

@@ -105,17 +105,17 @@ def _hessian(problem: mc.LeastSquares, at: Any) -> np.ndarray:
 
 
 def _tell(path: mc.Path, optimum: mc.Path, limit: float) -> None:
-    say(f"{'round':>8}  {'mu':>11}  {'sigma':>11}  {'chi-squared':>12}")
+    say(f"{'round':>8}  {'mu':>12}  {'sigma':>12}  {'chi-squared':>12}")
     for row in sorted({0, 10, 25, len(path.cost) - 1}):
         if row < len(path.cost):
             _tell_row(row, path, row)
     _tell_row("optimum", optimum, -1)
-    say(f"largest stable aggression at the optimum: 2 / (largest eigenvalue of H) = {limit:.1f}")
+    say(f"largest stable aggression at the optimum: 2 / (largest eigenvalue of H) = {limit:.6g}")
 
 
 def _tell_row(name: Any, path: mc.Path, row: int) -> None:
     mu, sigma, cost = path.params["mu"][row], path.params["sigma"][row], path.cost[row]
-    say(f"{name:>8}  {mu:11.6f}  {sigma:11.6f}  {cost:12.6e}")
+    say(f"{name:>8}  {mu:12.9g}  {sigma:12.7g}  {cost:12.7g}")
 
 
 def _sweep(
@@ -206,7 +206,7 @@ def _draw_stability(sweep: dict[float, mc.Path], limit: float, optimum: mc.Path,
     best = float(optimum.cost[-1])
     ax.axhline(best, color="grey", linewidth=0.8)
     ax.annotate("the optimum", (0, best), xytext=(2, 3), textcoords="offset points", color="grey")
-    ax.set(xlabel="round", ylabel=r"$\chi^2$", title=f"aggression, and the limit {limit:.1f}")
+    ax.set(xlabel="round", ylabel=r"$\chi^2$", title=f"aggression, and the limit {limit:.5g}")
     run.figure(ax.figure, "stability")
 
 
@@ -225,7 +225,7 @@ def _failure(
     return (
         f"the descent diverged at aggression {aggression:.4g}: mu = {mu:.4g}, sigma = {sigma:.4g} "
         f"{unit} is no description of data from {left:.4g} to {right:.4g}; the largest stable "
-        f"aggression at the optimum is {limit:.1f}"
+        f"aggression at the optimum is {limit:.5g}"
     )
 
 

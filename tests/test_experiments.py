@@ -191,6 +191,7 @@ def test_divergence_is_said_and_the_path_kept(
 BAD_FILES = {
     "text.csv": "height\n170\ntall\n",
     "row.csv": "height\n170\n",
+    "far.csv": "height\n1e308\n-1e308\n",
     "equal.csv": "height\n170\n170\n170\n",
     "point.csv": "0.5,0.5\n",
     "nan.csv": "0,0\n1,nan\n2,2\n",
@@ -223,6 +224,8 @@ BAD_FILES = {
         ("draw_curve", "--curve nan.csv", "line 2: 'nan' is not a finite number"),
         ("draw_curve", "--curve hart", "there is no curve 'hart'"),
         ("draw_curve", "--points 1", "points must be at least 2"),
+        ("draw_curve", "--seed 99999999999999999999", "seed must have at most 64 bits"),
+        ("fit_heights", "--data far.csv", "more than a float64 can hold"),
         ("draw_curve", "--noise -1", "noise must be finite and not negative"),
         ("draw_curve", "--sizes 1 6 7", "sizes must begin with 1 and end with 2"),
         ("draw_curve", "--sizes 1 0 2", "sizes[1] must be at least 1"),

@@ -72,7 +72,11 @@ def histogram(values: Float[np.ndarray, "values"], bins: int | None = None) -> H
     if values.size < 2:
         raise ValueError(f"a histogram needs at least two values, got {values.size}")
     _check.finite("values", values)
-    if np.ptp(values) == 0:
+    with np.errstate(over="ignore"):
+        spread = np.ptp(values)
+    if not np.isfinite(spread):
+        raise ValueError("values are spread over more than a float64 can hold")
+    if spread == 0:
         raise ValueError(f"all {values.size} values are equal ({values[0]}): they have no spread")
     number = _freedman_diaconis(values) if bins is None else _check.count("bins", bins)
     if number > _MOST_BINS:
