@@ -8,10 +8,12 @@ A model is a pure function ``f(params, x) -> y``; all else is a transformation o
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import models, network
+from . import losses, models, network, transforms
+from ._fit import fit
 from ._minimise import minimise
 from ._path import Path, Status
 from ._problem import LeastSquares, Minibatches
+from ._result import Fit
 from .optimisers import gauss_newton, levenberg_marquardt, newton, steepest_descent, tunable
 
 if TYPE_CHECKING:
@@ -20,19 +22,23 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Fit",
     "LeastSquares",
     "Minibatches",
     "Path",
     "Status",
     "data",
+    "fit",
     "gauss_newton",
     "levenberg_marquardt",
+    "losses",
     "minimise",
     "models",
     "network",
     "newton",
     "plots",
     "steepest_descent",
+    "transforms",
     "tunable",
 ]
 

@@ -1,44 +1,114 @@
-"""The linear algebra of a step: flat Jacobians, and least squares by orthogonal factorisation."""
+"""The linear algebra of a step: the triangle of a least-squares problem, and what is read off it.
+
+The QR factorisation of ``[J | r]`` leaves a triangle ``[R z; 0 rest]`` that holds all a step needs:
+``|r + J d|^2 = |z + R d|^2 + rest^2`` for every d. Its condition number is that of J, not its
+square, and triangles of pieces of the data combine to the triangle of the whole.
+"""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
+from jax import lax
 from jaxtyping import Array, Float
 
 from ._problem import LeastSquares
-from ._types import Params
+
+#: Points in a piece: J is never larger than this times the parameters.
+PIECE = 8192
 
 
-def flat_residuals_and_jacobian(
-    problem: LeastSquares, params: Params
-) -> tuple[Float[Array, "points"], Float[Array, "points parameters"], Callable[[Array], Any]]:
-    """Residuals r, their Jacobian J, and the way from a flat vector to the parameters' tree."""
-    flat, unravel = ravel_pytree(params)
+class Triangle(NamedTuple):
+    """The triangular factor of ``[J | r]``."""
 
-    def residuals(vector: Array) -> tuple[Array, Array]:
-        r = jnp.ravel(problem.residuals(unravel(vector)))
-        return r, r
-
-    J, r = jax.jacfwd(residuals, has_aux=True)(flat)
-    return r, J, unravel
+    R: Float[Array, "parameters parameters"]
+    z: Float[Array, "parameters"]  #: Q^T r, the part of r the parameters can reach
+    rest: Float[Array, ""]  #: the length of the part they cannot, up to its sign
 
 
-def least_squares(
-    A: Float[Array, "rows columns"], b: Float[Array, "rows"]
-) -> Float[Array, "columns"]:
-    """The x that minimises ``|A x - b|^2``, by Householder QR of the column-scaled A.
+class Local(NamedTuple):
+    """A least-squares problem as seen from one point: the cost there and its local model."""
 
-    The condition number is that of A, not its square. Columns are scaled to length 1 first, so
-    that parameters of very different size cost no digits. A rank-deficient A gives NaN or infinity,
-    or numbers of the size 1/eps, never a plausible answer.
+    cost: Float[Array, ""]
+    triangle: Triangle
+
+
+def triangle(rows: Float[Array, "rows columns"]) -> Float[Array, "columns columns"]:
+    """The R of the Householder QR factorisation of the rows, zeros added if they are too few."""
+    missing = rows.shape[1] - rows.shape[0]
+    if missing > 0:
+        rows = jnp.concatenate([rows, jnp.zeros((missing, rows.shape[1]), rows.dtype)])
+    return jnp.linalg.qr(rows, mode="r")
+
+
+def local(
+    problem: LeastSquares, params_of: Callable[[Array], Any], at: Float[Array, "parameters"]
+) -> Local:
+    """The problem as seen from ``params_of(at)``; many points are gone through piece by piece."""
+
+    def piece(problem: LeastSquares) -> tuple[Array, Array]:
+        cost, r, J = problem.local(params_of, at)
+        return cost, triangle(jnp.concatenate([J, r[None]]).T)
+
+    pieces = problem.pieces(PIECE)
+    if pieces is None:
+        return _local(*piece(problem))
+    number, nth, remainder = pieces
+
+    def add(so_far: tuple[Array, Array], one: tuple[Array, Array]) -> tuple[Array, Array]:
+        return so_far[0] + one[0], triangle(jnp.concatenate([so_far[1], one[1]]))
+
+    whole = lax.fori_loop(1, number, lambda k, so_far: add(so_far, piece(nth(k))), piece(nth(0)))
+    return _local(*(whole if remainder is None else add(whole, piece(remainder))))
+
+
+def _local(cost: Array, R: Array) -> Local:
+    return Local(cost, Triangle(R[:-1, :-1], R[:-1, -1], R[-1, -1]))
+
+
+def damped(of: Triangle, damping: Float[Array, "parameters"]) -> Triangle:
+    """The triangle of ``|r + J d|^2 + |damping d|^2``."""
+    p = of.z.size
+    top = jnp.concatenate([of.R, of.z[:, None]], axis=1)
+    bottom = jnp.concatenate([jnp.diag(damping), jnp.zeros((p, 1), of.z.dtype)], axis=1)
+    R = triangle(jnp.concatenate([top, bottom]))
+    return Triangle(R[:p, :p], R[:p, p], jnp.hypot(R[p, p], of.rest))
+
+
+def step(
+    of: Triangle, damping: Float[Array, "parameters"] | None = None
+) -> Float[Array, "parameters"]:
+    """The d that minimises ``|r + J d|^2 + |damping d|^2``.
+
+    Without damping, a rank-deficient J gives NaN, infinity, or numbers of the size 1/eps, never a
+    plausible answer.
     """
-    length = jnp.linalg.norm(A, axis=0)
-    scale = jnp.where(length > 0, length, 1)
-    Q, R = jnp.linalg.qr(A / scale[None, :])
-    return jax.scipy.linalg.solve_triangular(R, Q.T @ b) / scale
+    R, z, _ = of if damping is None else damped(of, damping)
+    return -jax.scipy.linalg.solve_triangular(R, z)
+
+
+def bend(
+    problem: LeastSquares,
+    params_of: Callable[[Array], Any],
+    at: Float[Array, "parameters"],
+    along: Float[Array, "parameters"],
+) -> Float[Array, "parameters"]:
+    """``J^T r''``, with r'' the second derivative of the residuals along a direction."""
+    pieces = problem.pieces(PIECE)
+    if pieces is None:
+        return problem.bend(params_of, at, along)
+    number, nth, remainder = pieces
+    first = jnp.zeros_like(at) if remainder is None else remainder.bend(params_of, at, along)
+    return lax.fori_loop(
+        0, number, lambda k, so_far: so_far + nth(k).bend(params_of, at, along), first
+    )
+
+
+def predicted_decrease(of: Triangle, d: Float[Array, "parameters"]) -> Float[Array, ""]:
+    """``|r|^2 - |r + J d|^2``, computed without cancellation."""
+    moved = of.R @ d
+    return -jnp.vdot(moved, 2 * of.z + moved)
 
 
 def needs_least_squares(optimiser: str, value_fn: Any) -> LeastSquares:

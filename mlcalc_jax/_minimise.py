@@ -142,7 +142,7 @@ class _Descent:
 
     def __init__(self, joined: Any, params: Params, limits: _Limits, every: int) -> None:
         self.cost, optimiser = joined
-        _checked_cost(self.cost, params)
+        checked_cost(self.cost, params)
         self.limits, self.every = limits, every
         self.optimiser = optax.with_extra_args_support(optimiser)
         _, self.unravel = ravel_pytree(params)
@@ -313,7 +313,7 @@ def _whole(cost: Cost) -> Cost:
     return cost.problem if isinstance(cost, Minibatches) else cost
 
 
-def _checked_cost(cost: Cost, params: Params) -> None:
+def checked_cost(cost: Cost, params: Params) -> None:
     """Raise, while tracing, what is wrong with the cost at these parameters."""
     whole = _whole(cost)
     jaxpr, result = jax.make_jaxpr(whole, return_shape=True)(params)

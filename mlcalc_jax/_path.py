@@ -19,6 +19,10 @@ class Status(enum.IntEnum):
     DIVERGED = 3
     NON_FINITE = 4
     INTERRUPTED = 5
+    COST_CONVERGED = 6
+    STEP_CONVERGED = 7
+    STALLED = 8
+    SINGULAR = 9
 
     @property
     def message(self) -> str:
@@ -30,6 +34,15 @@ class Status(enum.IntEnum):
         """Whether the last row is not an answer."""
         return self in (Status.DIVERGED, Status.NON_FINITE)
 
+    @property
+    def has_converged(self) -> bool:
+        """Whether a further step would change nothing that counts."""
+        return self in (
+            Status.GRADIENT_BELOW_TOLERANCE,
+            Status.COST_CONVERGED,
+            Status.STEP_CONVERGED,
+        )
+
 
 _MESSAGES = {
     Status.STEPS_USED: "All steps were taken.",
@@ -39,6 +52,16 @@ _MESSAGES = {
     Status.NON_FINITE: (
         "The next step would have made the cost or a parameter NaN or infinite; the last row is "
         "the last finite point: take smaller steps, or start elsewhere."
+    ),
+    Status.COST_CONVERGED: "Converged: no step can lower the cost by more than rounding does.",
+    Status.STEP_CONVERGED: "Converged: the step is below the rounding of the parameters.",
+    Status.STALLED: (
+        "Stalled: no step lowers the cost, however short, though it has a slope: the model may "
+        "have a cliff here; start elsewhere or bound the parameters."
+    ),
+    Status.SINGULAR: (
+        "Singular: the data do not determine every parameter; fix one of those named, or change "
+        "the model."
     ),
     Status.INTERRUPTED: "Interrupted: the path holds the steps taken until then.",
 }

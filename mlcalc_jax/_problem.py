@@ -1,18 +1,20 @@
 """Least squares as a cost: a model, data and weights in one frozen pytree."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 from . import _check
 from ._precision import in_precision_of
 from ._random import as_key
 from ._types import AnyArray, ArrayLike, Model, Params
+from .losses import NAMED, Poisson
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -20,9 +22,10 @@ from ._types import AnyArray, ArrayLike, Model, Params
 class LeastSquares:
     """Chi-squared of a model against data: ``sum(((model(params, x) - y) / sigma)^2)``.
 
-    Calling it gives chi-squared (no factor 1/2); ``.residuals(params)`` gives the terms before
-    they are squared. A pytree: the model is static, the data are traced, so that another data set
-    of the same shape compiles nothing, and ``vmap`` runs over a batch of data sets.
+    Calling it gives chi-squared (no factor 1/2), or the sum of what the residuals cost under
+    another ``loss``; ``.residuals(params)`` gives the residuals. A pytree: the model is static, the
+    data are traced, so that another data set of the same shape compiles nothing, and ``vmap`` runs
+    over a batch of data sets.
 
     Args:
         model: a pure function ``f(params, x) -> y``.
@@ -31,11 +34,17 @@ class LeastSquares:
         sigma: standard deviation of ``y``, broadcast against it; 1 unless given.
         mask: which points count, broadcast against ``y``; all unless given. A masked ``y`` or
             ``sigma`` may be anything, NaN included; ``x`` must be finite everywhere.
+        loss: what a residual costs, one of :mod:`mlcalc_jax.losses`, or the name of one; its square
+            unless given.
+        y_covariance: covariance matrix (points, points) of ``y`` in place of ``sigma``: then the
+            residuals are ``L^-1 (model - y)`` with the Cholesky factor L of this matrix. The
+            problem keeps L, as ``cholesky``.
 
     Raises:
         TypeError: a model that cannot be called, data that are not real numbers.
         ValueError: no data, NaN or infinity in them, ``sigma <= 0``, shapes that do not broadcast,
-            a mask that leaves nothing.
+            a mask that leaves nothing, a covariance that is not symmetric and positive definite or
+            comes with ``sigma``, a loss of an unknown name or one that cannot be of these ``y``.
     """
 
     model: Model
@@ -43,8 +52,11 @@ class LeastSquares:
     y: Any
     sigma: Any = None
     mask: Any = None
+    loss: Any = None
+    y_covariance: InitVar[Any] = None
+    cholesky: Any = field(init=False, default=None)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, y_covariance: Any) -> None:
         if not callable(self.model):
             raise TypeError(f"model must be a function f(params, x), got {self.model!r}")
         y, sigma, mask = _check.real_array("y", self.y), self.sigma, self.mask
@@ -70,27 +82,146 @@ class LeastSquares:
             _broadcasts("sigma", sigma, y)
             if _check.is_concrete(sigma) and _check.is_concrete(counts):
                 _check.positive("sigma", np.where(counts, sigma, 1))
-        for name, value in (("x", x), ("y", y), ("sigma", sigma), ("mask", mask)):
+        cholesky = None
+        if y_covariance is not None:
+            if sigma is not None:
+                raise ValueError("give sigma or y_covariance, not both")
+            cholesky = _cholesky(_check.real_array("y_covariance", y_covariance, y.dtype), y, mask)
+        loss = _loss(self.loss)
+        if loss is not None:
+            loss.check(y if mask is None or not _check.is_concrete(mask) else y[_on(mask, y)])
+            if isinstance(loss, Poisson) and (sigma is not None or cholesky is not None):
+                raise ValueError("counts have their own variance: a Poisson loss takes no sigma")
+        values = {"x": x, "y": y, "sigma": sigma, "mask": mask, "loss": loss, "cholesky": cholesky}
+        for name, value in values.items():
             object.__setattr__(self, name, value)
 
     def __call__(self, params: Params) -> Float[AnyArray, ""]:
-        """Chi-squared, the sum of the squared weighted residuals."""
-        return self._in_precision(lambda: jnp.sum(self._residuals(params) ** 2), params)
+        """Chi-squared, or the sum of what the residuals cost under another loss."""
+        return self._in_precision(lambda: jnp.sum(self._terms(self._residuals(params))), params)
 
     def residuals(self, params: Params) -> Float[AnyArray, "..."]:
         """Weighted residuals ``(model(params, x) - y) / sigma`` shaped as ``y``, 0 where masked.
+
+        Under a Poisson loss, Pearson's: ``(f - y) / sqrt(f)`` for the model's f.
 
         Raises:
             ValueError: a parameter the model asks for is missing, or the model's result has
                 another shape than ``y``.
         """
-        return self._in_precision(lambda: self._residuals(params), params)
+
+        def residuals() -> Array:
+            r = self._residuals(params)
+            if isinstance(self.loss, Poisson):
+                r = r * self.loss.weights(r, self._counted(self.y))[0]
+            return r
+
+        return self._in_precision(residuals, params)
+
+    def local(
+        self, params_of: Callable[[Array], Params], at: Float[Array, "parameters"]
+    ) -> tuple[Float[Array, ""], Float[Array, "points"], Float[Array, "parameters points"]]:
+        """Cost at ``params_of(at)``, and residuals r and Jacobian J of its least-squares model.
+
+        ``2 J r`` is the gradient of the cost and ``2 J J^T`` the curvature descents go by: the
+        Gauss-Newton approximation, with the weights of the loss.
+        """
+        r, push = jax.linearize(lambda at: self._residuals(params_of(at)), at)
+        J = jax.vmap(push)(jnp.eye(at.size, dtype=at.dtype))
+        cost = jnp.sum(self._terms(r))
+        if self.loss is not None:
+            a, b = self.loss.weights(r, self._counted(self.y))
+            r, J = a * r, b[None] * J
+        return cost, jnp.ravel(r), jnp.reshape(J, (at.size, -1))
+
+    def bend(
+        self,
+        params_of: Callable[[Array], Params],
+        at: Float[Array, "parameters"],
+        along: Float[Array, "parameters"],
+    ) -> Float[Array, "parameters"]:
+        """``J^T r''``, with r'' the second derivative of the residuals in one direction."""
+
+        def residuals(at: Array) -> Array:
+            return self._residuals(params_of(at))
+
+        def slope(at: Array) -> Array:
+            return jax.jvp(residuals, (at,), (along,))[1]
+
+        curvature = jax.jvp(slope, (at,), (along,))[1]
+        r, pull = jax.vjp(residuals, at)
+        if self.loss is not None:
+            curvature = self.loss.weights(r, self._counted(self.y))[1] ** 2 * curvature
+        return pull(curvature)[0]
+
+    def magnitude(self) -> Float[Array, ""]:
+        """The length of y in the unit of the residuals, which carry errors of eps times it."""
+        y = self._counted(self.y)
+        if self.loss is not None and isinstance(self.loss, Poisson):
+            return jnp.sqrt(jnp.sum(y))
+        if self.cholesky is not None:
+            y = jax.scipy.linalg.solve_triangular(self.cholesky, y, lower=True)
+        if self.sigma is not None:
+            y = y / self._counted(jnp.broadcast_to(jnp.asarray(self.sigma), y.shape), 1)
+        return jnp.linalg.norm(jnp.ravel(y))
+
+    def points_that_count(self) -> Any:
+        """How many residuals there are, the masked ones left out."""
+        if self.mask is None:
+            return jnp.size(self.y)
+        counts = _on(self.mask, self.y)
+        return int(counts.sum()) if _check.is_concrete(counts) else jnp.sum(counts)
+
+    def pieces(
+        self, size: int
+    ) -> tuple[int, Callable[[ArrayLike], "LeastSquares"], "LeastSquares | None"] | None:
+        """How to go through the points piece by piece: how many, the n-th, and what remains.
+
+        None if there are too few to be worth it, or if ``x`` does not run along with ``y``.
+        """
+        points = jnp.shape(self.y)[-1] if jnp.ndim(self.y) else 1
+        lined_up = all(jnp.shape(leaf)[-1:] == (points,) for leaf in jax.tree.leaves(self.x))
+        if points < 2 * size or not lined_up or self.cholesky is not None:
+            return None
+
+        def piece(start: ArrayLike, length: int) -> LeastSquares:
+            def cut(values: Any) -> Any:
+                if jnp.ndim(values) == 0 or jnp.shape(values)[-1] == 1:
+                    return values
+                return lax.dynamic_slice_in_dim(jnp.asarray(values), start, length, axis=-1)
+
+            names = ("x", "y", "sigma", "mask")
+            return self.replace(**{k: jax.tree.map(cut, getattr(self, k)) for k in names})
+
+        number, remain = divmod(points, size)
+        rest = piece(number * size, remain) if remain else None
+        return number, lambda n: piece(n * size, size), rest
 
     def _in_precision(self, function: Callable[[], AnyArray], params: Params) -> AnyArray:
         return in_precision_of((params, self, self.model), function)
 
+    def _terms(self, r: Array) -> Array:
+        if self.loss is None:
+            return r**2
+        terms = self.loss.terms(r, self._counted(self.y))
+        return terms if self.mask is None else jnp.where(_on(self.mask, r), terms, 0)
+
     def _residuals(self, params: Params) -> Array:
-        x = jax.tree.map(jnp.asarray, self.x)
+        y, x = self._counted(self.y), jax.tree.map(jnp.asarray, self.x)
+        difference = self._counted(self._predicted(params, x)) - y
+        if self.cholesky is not None:
+            return jax.scipy.linalg.solve_triangular(self.cholesky, difference, lower=True)
+        if self.sigma is None:
+            return difference
+        return difference / self._counted(jnp.broadcast_to(jnp.asarray(self.sigma), y.shape), 1)
+
+    def _counted(self, values: Any, otherwise: float = 0) -> Array:
+        """``values``, but ``otherwise`` where they are masked."""
+        values = jnp.asarray(values)
+        return values if self.mask is None else jnp.where(_on(self.mask, values), values, otherwise)
+
+    def _predicted(self, params: Params, x: Any) -> Array:
+        """The model's result, or an error that says what is wrong with it."""
         name = model_name(self.model)
         try:
             predicted = self.model(params, x)
@@ -107,29 +238,30 @@ class LeastSquares:
                 f"{name} returned shape {jnp.shape(predicted)}, "
                 f"expected that of y, {jnp.shape(self.y)}"
             )
-        y = jnp.asarray(self.y)
-        difference = predicted - y
-        sigma = None if self.sigma is None else jnp.broadcast_to(jnp.asarray(self.sigma), y.shape)
-        if self.mask is not None:
-            counts = jnp.broadcast_to(jnp.asarray(self.mask), y.shape)
-            difference = jnp.where(counts, predicted - jnp.where(counts, y, 0), 0)
-            sigma = None if sigma is None else jnp.where(counts, sigma, 1)
-        return difference if sigma is None else difference / sigma
+        predicted = jnp.asarray(predicted)
+        if jnp.issubdtype(predicted.dtype, jnp.complexfloating):
+            raise ValueError(f"{name} returned complex numbers: fit their real and imaginary parts")
+        return predicted
 
     def tree_flatten_with_keys(self) -> tuple[tuple[Any, ...], Model]:
-        names = [field.name for field in fields(self) if field.name != "model"]
-        return tuple(
-            (jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in names
-        ), self.model
+        return tuple((jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in _LEAVES), (
+            self.model
+        )
 
     @classmethod
     def tree_unflatten(cls, model: Model, children: Any) -> "LeastSquares":
         self = object.__new__(cls)  # no checks: the children may be tracers, or no arrays at all
-        for name, value in zip(
-            ("model", "x", "y", "sigma", "mask"), (model, *children), strict=True
-        ):
+        for name, value in zip(("model", *_LEAVES), (model, *children), strict=True):
             object.__setattr__(self, name, value)
         return self
+
+    def replace(self, **parts: Any) -> "LeastSquares":
+        """The same problem with other parts, unchecked."""
+        values = {name: getattr(self, name) for name in ("model", *_LEAVES)} | parts
+        return LeastSquares.tree_unflatten(values.pop("model"), values.values())
+
+
+_LEAVES = ("x", "y", "sigma", "mask", "loss", "cholesky")
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -152,7 +284,7 @@ class Minibatches:
     Raises:
         TypeError: a problem that is not a LeastSquares, a key that is neither seed nor key.
         ValueError: a size below 1 or above the number of points; an ``x`` without the points along
-            its last axis.
+            its last axis; a problem with a loss or with a covariance of ``y``.
     """
 
     problem: LeastSquares
@@ -162,6 +294,8 @@ class Minibatches:
     def __post_init__(self) -> None:
         if not isinstance(self.problem, LeastSquares):
             raise TypeError(f"problem must be a LeastSquares, got {type(self.problem).__name__}")
+        if self.problem.loss is not None or self.problem.cholesky is not None:
+            raise ValueError("minibatches are for independent residuals that cost their square")
         object.__setattr__(self, "size", _check.count("size", self.size))
         as_key(self.key)
         points = self.problem.y.shape[-1] if jnp.ndim(self.problem.y) else 1
@@ -201,9 +335,12 @@ class Minibatches:
         whole = self.problem
         sigma = jnp.asarray(1.0 if whole.sigma is None else whole.sigma, jnp.result_type(whole.y))
         share = self.size / order.size
-        leaves = (jax.tree.map(pick, whole.x), pick(whole.y), pick(sigma) * share**0.5)
-        mask = None if whole.mask is None else pick(whole.mask)
-        return LeastSquares.tree_unflatten(whole.model, (*leaves, mask))
+        return whole.replace(
+            x=jax.tree.map(pick, whole.x),
+            y=pick(whole.y),
+            sigma=pick(sigma) * share**0.5,
+            mask=None if whole.mask is None else pick(whole.mask),
+        )
 
     def _shuffled(self, epoch: ArrayLike) -> Array:
         key = as_key(self.key)
@@ -235,6 +372,44 @@ def _broadcasts(name: str, array: Any, y: Any) -> None:
         raise ValueError(
             f"{name} must broadcast to the shape of y, {jnp.shape(y)}, got {jnp.shape(array)}"
         )
+
+
+def _on(mask: Any, values: Any) -> Any:
+    """The mask in the shape of ``values``."""
+    numpy = np if _check.is_concrete(mask) and _check.is_concrete(values) else jnp
+    return numpy.broadcast_to(mask, jnp.shape(values))
+
+
+def _loss(loss: Any) -> Any:
+    if isinstance(loss, str):
+        if loss not in NAMED:
+            raise ValueError(f"loss must be one of {', '.join(NAMED)}, got {loss!r}")
+        return NAMED[loss]()
+    if loss is not None and not (hasattr(loss, "terms") and hasattr(loss, "weights")):
+        raise TypeError(f"loss must be one of mlcalc_jax.losses, got {loss!r}")
+    return loss
+
+
+def _cholesky(covariance: Any, y: Any, mask: Any) -> Any:
+    """The lower Cholesky factor; masked points are taken out and get the unit variance."""
+    if jnp.ndim(y) != 1 or jnp.shape(covariance) != 2 * jnp.shape(y):
+        raise ValueError(
+            f"y_covariance must be a square matrix over the points of a 1-D y of shape "
+            f"{jnp.shape(y)}, got shape {jnp.shape(covariance)}"
+        )
+    if not all(map(_check.is_concrete, (covariance, mask))):
+        counts = jnp.ones(y.size, bool) if mask is None else _on(mask, y)
+        both = counts[:, None] & counts[None]
+        return jnp.linalg.cholesky(jnp.where(both, covariance, jnp.eye(y.size)))
+    counts = np.ones(y.size, bool) if mask is None else np.asarray(_on(mask, y))
+    matrix = np.where(counts[:, None] & counts, np.asarray(covariance), np.eye(y.size))
+    _check.finite("y_covariance", matrix)
+    if not np.allclose(matrix, matrix.T, rtol=1e-6, atol=0):
+        raise ValueError("y_covariance must be symmetric")
+    try:
+        return np.linalg.cholesky(matrix).astype(np.asarray(covariance).dtype)
+    except np.linalg.LinAlgError:
+        raise ValueError("y_covariance must be positive definite") from None
 
 
 def _shapes(tree: Any) -> Any:

@@ -2,22 +2,53 @@
 
 ``params`` is a mapping of named parameters. In the units below, [x] is the unit of ``x`` and [y]
 that of the result; every function is elementwise in ``x`` unless it says otherwise, and can be
-jitted, vmapped and differentiated.
+jitted, vmapped and differentiated. A model that :func:`starts_from` decorates has an attribute
+``guess``, and ``model.guess(x, y)`` is a start for a fit of it.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, Protocol, TypeVar, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from . import _guess
 from . import network as _network
-from ._types import ArrayLike
+from ._types import ArrayLike, Params
 
 Named = Mapping[str, Any]
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
 
 
+@runtime_checkable
+class Starting(Protocol[P, R_co]):
+    """A model that guesses where a fit of it starts."""
+
+    __name__: str
+    guess: Callable[[Any, Any], Params]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
+def starts_from(
+    guess: Callable[[Any, Any], Params],
+) -> Callable[[Callable[P, R_co]], Starting[P, R_co]]:
+    """Decorate a model with ``guess(x, y)``, which makes the params a fit starts from.
+
+    The model stays the same function; it gets the attribute ``guess``.
+    """
+
+    def with_guess(model: Callable[P, R_co]) -> Starting[P, R_co]:
+        starting = cast(Starting[P, R_co], model)
+        starting.guess = guess
+        return starting
+
+    return with_guess
+
+
+@starts_from(_guess.guess_line)
 def line(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     """Straight line, ``slope * x + intercept``.
 
@@ -34,6 +65,7 @@ def polynomial(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     return jnp.polyval(jnp.flip(jnp.asarray(params["coefficients"])), jnp.asarray(x))
 
 
+@starts_from(_guess.guess_gaussian)
 def gaussian(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     """Density of the normal distribution, ``exp(-(x - mu)^2 / (2 sigma^2)) / (sigma sqrt(2 pi))``.
 
@@ -43,6 +75,7 @@ def gaussian(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     return jnp.exp(-(z**2) / 2) / (params["sigma"] * jnp.sqrt(2 * jnp.pi))
 
 
+@starts_from(_guess.guess_gaussian_peak)
 def gaussian_peak(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     """Gaussian peak, ``amplitude * exp(-(x - mu)^2 / (2 sigma^2)) + offset``.
 
@@ -53,6 +86,7 @@ def gaussian_peak(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     return params["amplitude"] * jnp.exp(-(z**2) / 2) + params["offset"]
 
 
+@starts_from(_guess.guess_gaussian_2d)
 def gaussian_2d(params: Named, x: tuple[ArrayLike, ArrayLike]) -> Float[Array, "*points"]:
     """Round Gaussian spot on a plane.
 
@@ -68,6 +102,7 @@ def gaussian_2d(params: Named, x: tuple[ArrayLike, ArrayLike]) -> Float[Array, "
     return params["amplitude"] * jnp.exp(exponent) + params["offset"]
 
 
+@starts_from(_guess.guess_lorentzian)
 def lorentzian(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     """Lorentzian (Cauchy) peak, ``amplitude / (1 + ((x - x0) / gamma)^2) + offset``.
 
@@ -78,6 +113,7 @@ def lorentzian(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     return params["amplitude"] / (1 + z**2) + params["offset"]
 
 
+@starts_from(_guess.guess_exponential_decay)
 def exponential_decay(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     """Exponential decay, ``amplitude * exp(-rate * x) + offset``.
 
@@ -87,6 +123,7 @@ def exponential_decay(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     return params["amplitude"] * jnp.exp(-params["rate"] * jnp.asarray(x)) + params["offset"]
 
 
+@starts_from(_guess.guess_power_law)
 def power_law(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     """Power law for x > 0, ``amplitude * x^exponent``.
 
@@ -95,6 +132,7 @@ def power_law(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     return params["amplitude"] * jnp.asarray(x) ** params["exponent"]
 
 
+@starts_from(_guess.guess_logistic)
 def logistic(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     """Logistic growth, ``capacity / (1 + exp(-rate * (x - midpoint)))``.
 
@@ -105,6 +143,7 @@ def logistic(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     return params["capacity"] * jax.nn.sigmoid(z)
 
 
+@starts_from(_guess.guess_sine)
 def sine(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     """Sine wave, ``amplitude * sin(2 pi frequency x + phase) + offset``.
 

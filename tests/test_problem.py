@@ -88,7 +88,7 @@ def test_vmap_over_data_sets() -> None:
     """Outside fact: one problem a data set, in NumPy."""
     many = np.stack([Y, Y + 1, 3 * Y])
     batch = mc.LeastSquares(mc.models.line, X, many, SIGMA)
-    axes = mc.LeastSquares.tree_unflatten(batch.model, (None, 0, None, None))
+    axes = mc.LeastSquares.tree_unflatten(batch.model, (None, 0, None, None, None, None))
     found = jax.vmap(lambda problem: problem(AT), in_axes=(axes,))(batch)
     expected = np.sum(((1.5 * X - 0.7 - many) / SIGMA) ** 2, axis=1)
     assert_allclose(found, expected, rtol=1e-13)

@@ -5,16 +5,20 @@ Where each file comes from stands beside it, in ``files/README.md``.
 
 from ._curves import CURVES, Curve, curve, read_curve
 from ._heights import Histogram, heights_histogram, histogram, nhanes_heights
+from ._nist import NIST, NistProblem, nist
 from ._table import only_column, read_columns
 
 __all__ = [
     "CURVES",
+    "NIST",
     "Curve",
     "Histogram",
+    "NistProblem",
     "curve",
     "heights_histogram",
     "histogram",
     "nhanes_heights",
+    "nist",
     "only_column",
     "read_columns",
     "read_curve",

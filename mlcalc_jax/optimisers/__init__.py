@@ -5,15 +5,16 @@ transformation, which is a pytree: ``minimise`` traces them, so that another val
 and ``vmap`` sweeps them. :func:`tunable` gives the same to the optimisers of optax.
 """
 
+from .._trust import Trust
 from ._gauss_newton import gauss_newton
-from ._levenberg_marquardt import LevenbergMarquardtState, levenberg_marquardt
+from ._levenberg_marquardt import levenberg_marquardt
 from ._newton import newton
 from ._steepest_descent import SteepestDescentState, steepest_descent
 from ._tunable import tunable
 
 __all__ = [
-    "LevenbergMarquardtState",
     "SteepestDescentState",
+    "Trust",
     "gauss_newton",
     "levenberg_marquardt",
     "newton",

@@ -3,9 +3,10 @@
 from typing import Any
 
 import optax
+from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
 
-from .._linear import flat_residuals_and_jacobian, least_squares, needs_least_squares
+from .._linear import local, needs_least_squares, step
 from .._types import Params
 
 
@@ -34,5 +35,5 @@ def _update(
     **extra_args: Any,
 ) -> tuple[Params, optax.EmptyState]:
     problem = needs_least_squares("gauss_newton", value_fn)
-    r, J, unravel = flat_residuals_and_jacobian(problem, params)
-    return unravel(least_squares(J, -r)), state
+    flat, unravel = ravel_pytree(params)
+    return unravel(step(local(problem, unravel, flat).triangle)), state

@@ -1,6 +1,5 @@
 """Levenberg-Marquardt against NIST's certificates and SciPy."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,34 +11,13 @@ from scipy import optimize
 import mlcalc_jax as mc
 
 from ..cases import bowl
-from ..nist import nist
 
 
-def _gauss(b: Any, x: Any) -> Any:
-    first = b[2] * jnp.exp(-(((x - b[3]) / b[4]) ** 2))
-    second = b[5] * jnp.exp(-(((x - b[6]) / b[7]) ** 2))
-    return b[0] * jnp.exp(-b[1] * x) + first + second
-
-
-def _thurber(b: Any, x: Any) -> Any:
-    above = b[0] + x * (b[1] + x * (b[2] + x * b[3]))
-    return above / (1 + x * (b[4] + x * (b[5] + x * b[6])))
-
-
-NIST: dict[str, Callable[[Any, Any], Any]] = {
-    "Misra1a": lambda b, x: b[0] * (1 - jnp.exp(-b[1] * x)),
-    "Gauss1": _gauss,
-    "Thurber": _thurber,
-    "MGH09": lambda b, x: b[0] * (x**2 + x * b[1]) / (x**2 + x * b[2] + b[3]),
-    "Rat42": lambda b, x: b[0] / (1 + jnp.exp(b[1] - b[2] * x)),
-}
-
-
-@pytest.mark.parametrize("name", NIST)
+@pytest.mark.parametrize("name", ["Misra1a", "Gauss1", "Thurber", "MGH09", "Rat42"])
 def test_nist_from_both_starts(name: str) -> None:
     """Outside fact: NIST's certified parameters and residual sum of squares, to 11 digits."""
-    data = nist.read(name)
-    problem = mc.LeastSquares(NIST[name], data.x, data.y)
+    data = mc.data.nist(name)
+    problem = mc.LeastSquares(data.model, data.x, data.y)
     assert_allclose(problem(data.certified), data.residual_sum_of_squares, rtol=1e-9)
     for start in data.starts:
         path = mc.minimise(problem, start, mc.levenberg_marquardt(), 300)

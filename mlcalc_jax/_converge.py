@@ -1,0 +1,209 @@
+"""Levenberg-Marquardt until it has converged: the loop of ``fit``, and how it knows."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from ._linear import Local, Triangle, bend, local, step
+from ._path import Status
+from ._problem import LeastSquares
+from ._trust import Proposal, Trust, first_trust, judge, lengths, propose
+from ._types import ArrayLike
+
+_RUNNING = -1
+
+
+class Trace(NamedTuple):
+    """A fit row by row, refused steps included; only the first ``steps + 1`` rows are in use."""
+
+    at: Float[Array, "rows free"]  #: the free vector
+    cost: Float[Array, "rows"]
+    gradient_norm: Float[Array, "rows"]  #: of the cost, over the free vector
+    damping: Float[Array, "rows"]  #: lambda for the step from here
+    length: Float[Array, "rows"]  #: ``|D d|`` of the step that was tried to get here
+
+
+def trace_of(table: Any) -> Trace:
+    """The columns of a table that :func:`converge` kept, by name."""
+    return Trace(table[..., :-4], *(table[..., k] for k in (-4, -3, -2, -1)))
+
+
+class State(NamedTuple):
+    """Where the fit stands."""
+
+    at: Float[Array, "free"]
+    here: Local
+    trust: Trust
+    steps: Int[Array, ""]
+    bends: Int[Array, ""]  #: how often the second derivative was asked for
+    status: Int[Array, ""]
+    trace: Float[Array, "rows columns"] | None  #: a :class:`Trace`, column by column
+
+
+def converge(
+    problem: LeastSquares,
+    params_of: Callable[[Array], Any],
+    at: Float[Array, "free"],
+    limits: tuple[Array, Array] | None,
+    damping: ArrayLike,
+    steps: ArrayLike,
+    tolerance: ArrayLike,
+    rows: int,
+    reach: ArrayLike = 1.0,
+) -> State:
+    """Fit from ``at``, within ``limits``, and keep a trace of ``rows`` rows (0 for none).
+
+    A step is taken if it lowers the cost by more than rounding can. Where the cost can no longer
+    tell, it is taken if it shortens what is left of the gradient; so the last digits are found that
+    the cost does not show. The end:
+
+    - GRADIENT_BELOW_TOLERANCE: the part of r that the parameters can reach is shorter than
+      ``tolerance`` times r (Bates and Watts' relative offset), or than rounding errors of r.
+    - COST_CONVERGED: the fit is exact, or what a step could still gain is below rounding.
+    - STEP_CONVERGED: the step is below the rounding of the parameters.
+    - STALLED: the same, but only because lambda has grown, as in front of a cliff.
+    """
+    size_of_y = problem.magnitude()
+    eps = jnp.finfo(at.dtype).eps
+
+    def held(at: Array, of: Triangle) -> Array | None:
+        """Which numbers stand at a bound with the cost falling beyond it."""
+        if limits is None:
+            return None
+        downhill = -(of.z @ of.R)
+        return ((at <= limits[0]) & (downhill < 0)) | ((at >= limits[1]) & (downhill > 0))
+
+    def reachable(of: Triangle, held: Array | None) -> Array:
+        """The length of the part of r that the free numbers can reach."""
+        if held is None:
+            return jnp.linalg.norm(of.z)
+        only = without(of, held)
+        weak = eps * jnp.where(held, 1, jnp.linalg.norm(of.R, axis=0))
+        return jnp.linalg.norm(only.R @ step(only, jnp.where(weak > 0, weak, 1)))
+
+    def go(now: State) -> State:
+        of, cost = now.here.triangle, now.here.cost
+        stuck = held(now.at, of)
+        trust = now.trust._replace(scale=lengths(of, now.trust))
+        proposed = propose(
+            without(of, stuck), now.at, trust, lambda d: bend(problem, params_of, now.at, d)
+        )
+        if limits is not None and stuck is not None:
+            proposed = within(proposed, of, now.at, stuck, trust, limits)
+        trial = now.at + proposed.d
+        there = local(problem, params_of, trial)
+        left, still_left = (
+            reachable(of, stuck),
+            reachable(there.triangle, held(trial, there.triangle)),
+        )
+
+        decrease = cost - there.cost
+        rounding = 2 * eps * (cost + jnp.sqrt(cost) * size_of_y)
+        is_finite = jnp.isfinite(there.cost) & jnp.all(jnp.isfinite(there.triangle.R))
+        is_level = jnp.abs(decrease) <= rounding
+        is_better = is_finite & jnp.where(is_level, still_left < left, decrease > 0)
+
+        is_flat = is_better & has_arrived(there.cost, still_left)
+        is_tiny = jnp.all(jnp.abs(proposed.d) <= 2 * eps * jnp.abs(trial))
+        status = jnp.select(
+            [
+                is_flat,
+                jnp.where(is_better, there.cost, cost) <= (4 * eps * size_of_y) ** 2,
+                ~is_better & is_finite & (left**2 <= rounding),
+                is_tiny & (trust.damping <= 1),
+                is_tiny,
+            ],
+            [
+                Status.GRADIENT_BELOW_TOLERANCE,
+                Status.COST_CONVERGED,
+                Status.COST_CONVERGED,
+                Status.STEP_CONVERGED,
+                Status.STALLED,
+            ],
+            _RUNNING,
+        )
+        trust = judge(trust, proposed, jnp.where(is_level, 0, decrease), is_better)
+        at, here = jax.tree.map(
+            lambda a, b: jnp.where(is_better, a, b), (trial, there), (now.at, now.here)
+        )
+        after = State(
+            at=at,
+            here=here,
+            trust=trust,
+            steps=now.steps + 1,
+            bends=now.bends + proposed.is_bent,
+            status=status.astype(jnp.int32),
+            trace=now.trace,
+        )
+        return noted(after, jnp.linalg.norm(trust.scale * proposed.d))
+
+    def has_arrived(cost: Array, left: Array) -> Array:
+        return left <= jnp.maximum(tolerance * jnp.sqrt(cost), eps * size_of_y)
+
+    def noted(now: State, length: Array) -> State:
+        if now.trace is None:
+            return now
+        of = now.here.triangle
+        slope = 2 * jnp.linalg.norm(of.z @ of.R)
+        numbers = jnp.stack([now.here.cost, slope, now.trust.damping, length])
+        row = jnp.concatenate([now.at, numbers])
+        return now._replace(trace=now.trace.at[now.steps].set(row))
+
+    here = local(problem, params_of, at)
+    is_finite = jnp.isfinite(here.cost) & jnp.all(jnp.isfinite(here.triangle.R))
+    has_begun_there = has_arrived(here.cost, reachable(here.triangle, held(at, here.triangle)))
+    first = State(
+        at=at,
+        here=here,
+        trust=first_trust(at, damping, reach),
+        steps=jnp.zeros((), jnp.int32),
+        bends=jnp.zeros((), jnp.int32),
+        status=jnp.select(
+            [~is_finite, has_begun_there],
+            [Status.NON_FINITE, Status.GRADIENT_BELOW_TOLERANCE],
+            _RUNNING,
+        ).astype(jnp.int32),
+        trace=jnp.zeros((rows, at.size + 4), at.dtype) if rows else None,
+    )
+    last = lax.while_loop(
+        lambda now: (now.status == _RUNNING) & (now.steps < steps),
+        go,
+        noted(first, jnp.zeros((), at.dtype)),
+    )
+    status = jnp.where(last.status == _RUNNING, Status.STEPS_USED, last.status)
+    return last._replace(status=status)
+
+
+def without(of: Triangle, held: Array | None) -> Triangle:
+    """The triangle for steps that leave the held numbers where they are."""
+    return of if held is None else of._replace(R=jnp.where(held[None], 0, of.R))
+
+
+def within(
+    proposed: Proposal,
+    of: Triangle,
+    at: Array,
+    held: Array,
+    trust: Trust,
+    limits: tuple[Array, Array],
+) -> Proposal:
+    """The proposal kept within the limits: what would cross one goes there, and the rest adapts."""
+    low, high = limits
+    d = jnp.where(held, 0, proposed.d)
+    crosses = (at + d < low) | (at + d > high)
+    to_limit = jnp.where(crosses, jnp.clip(at + d, low, high) - at, 0)
+    rest = of._replace(z=of.z + of.R @ to_limit)
+    stays = held | crosses
+    adapted = step(without(rest, stays), jnp.sqrt(trust.damping) * trust.scale)
+    shrink = jnp.minimum(
+        1, jnp.linalg.norm(trust.scale * d) / (jnp.linalg.norm(trust.scale * adapted) + 1e-300)
+    )
+    adapted = jnp.where(stays, to_limit, adapted * shrink)
+    d = jnp.where(jnp.any(crosses), adapted, d)
+    d = jnp.clip(at + d, low, high) - at
+    moved = of.R @ d
+    return proposed._replace(d=d, predicted=-jnp.vdot(moved, 2 * of.z + moved))

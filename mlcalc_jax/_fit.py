@@ -1,0 +1,374 @@
+"""Least squares to convergence, with uncertainties: the front door."""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array
+
+from . import _check
+from ._converge import State, Trace, converge, trace_of
+from ._global import gathered
+from ._linear import local as seen_from
+from ._linearity import is_linear
+from ._minimise import checked_cost, minimise
+from ._packing import Packed, packed
+from ._parameters import Freedom, bounds_of, freedom
+from ._path import Status
+from ._precision import holds_tracer, in_precision_of
+from ._problem import LeastSquares, model_name
+from ._result import Fit
+from ._types import ArrayLike, Model, Params
+from ._uncertainty import covariance
+from .losses import Poisson
+from .optimisers._levenberg_marquardt import damping_of
+from .transforms import Transform
+
+
+def fit(
+    model: Model,
+    params: Params | None,
+    x: Any,
+    y: Any,
+    sigma: Any = None,
+    *,
+    absolute_sigma: bool = False,
+    y_covariance: Any = None,
+    mask: Any = None,
+    loss: Any = None,
+    bounds: Any = None,
+    fixed: Any = (),
+    transforms: Mapping[str, Transform] | None = None,
+    tie: Callable[[Params], Params] | None = None,
+    local: str | Iterable[str] | None = None,
+    nan_policy: Literal["raise", "omit"] = "raise",
+    method: optax.GradientTransformation | None = None,
+    linear: bool | None = None,
+    steps: int = 1000,
+    tolerance: ArrayLike | None = None,
+) -> Fit:
+    """Fit a model to data by least squares, converged, with the uncertainty of every parameter.
+
+    Minimises chi-squared, ``sum(((model(params, x) - y) / sigma)^2)``, or what the residuals cost
+    under another ``loss``. Compiled once for a model and shapes of data: other data, another start
+    or other bounds compile nothing. Works under ``jit`` and ``vmap``, and ``grad`` differentiates
+    the fitted parameters by the data (implicit function theorem; first derivatives only).
+
+    Args:
+        model: a pure function ``f(params, x) -> y``.
+        params: the start, any pytree of real numbers; None asks the model for its own guess.
+        x: an array, or a pytree of arrays for several predictors; points along the last axis.
+        y: the response, in the shape the model returns.
+        sigma: standard deviation of ``y``, broadcast against it; 1 unless given.
+        absolute_sigma: whether ``sigma`` is in the unit of ``y``. If not, as unless said, only its
+            ratios count: the covariance is scaled so that reduced chi-squared would be 1.
+        y_covariance: covariance matrix of ``y``, in place of ``sigma``.
+        mask: which points count, broadcast against ``y``.
+        loss: one of :mod:`mlcalc_jax.losses`, or its name: "soft_l1", "huber", "cauchy", "arctan",
+            "poisson".
+        bounds: a (low, high) pair for each leaf, in a tree like ``params``; of a mapping, only
+            those that are bounded. None or infinity for an open end.
+        fixed: names of the parameters to leave at their start, or a tree of booleans.
+        transforms: scales to fit named parameters on, of :mod:`mlcalc_jax.transforms`.
+        tie: a function of ``params`` that gives the parameters the model takes; then it is these
+            that are reported.
+        local: for a global fit of several data sets. ``x``, ``y`` (and ``sigma``, ``mask``) are
+            lists with an entry for each set, and the parameters named here have their own value in
+            each (a leading axis of sets; a single start serves all). The others are shared.
+        nan_policy: "raise", or "omit" to leave out every point with a NaN.
+        method: Levenberg-Marquardt unless given; else any optimiser of this package or of optax,
+            without bounds.
+        linear: whether the model is linear in its parameters, and one QR factorisation solves it;
+            found out unless said.
+        steps: the most to take, refused ones included.
+        tolerance: on the part of the residuals that the parameters can still reach, relative to
+            their length; eps^(2/3) of the dtype unless given: 4e-11 in float64, 2e-5 in float32.
+
+    Returns:
+        a :class:`Fit`. Whether it converged is in its ``status``: check ``success``, or read
+        ``report()``.
+
+    Raises:
+        TypeError: a model that cannot be called, data or parameters that are not real numbers.
+        ValueError: fewer points than free parameters, NaN or infinity in the data or the start,
+            ``sigma <= 0``, a start outside its bounds, a low bound above its high one, an unknown
+            name, a parameter the model does not use, a model that returns another shape than
+            ``y`` or complex numbers.
+    """
+    if nan_policy not in ("raise", "omit"):
+        raise ValueError(f'nan_policy must be "raise" or "omit", got {nan_policy!r}')
+    if local is not None:
+        names = (local,) if isinstance(local, str) else tuple(local)
+        model, params, x, y, sigma, mask = gathered(model, params, x, y, sigma, mask, names)
+    if nan_policy == "omit":
+        x, y, sigma, mask, y_covariance = _without_nan(x, y, sigma, mask, y_covariance)
+    problem = LeastSquares(model, x, y, sigma, mask, loss, y_covariance)
+    if params is None:
+        params = _guessed(model, problem)
+    start = _check.float_params(params, problem)
+    spec = freedom(start, fixed, transforms, tie)
+    bounded = bounds_of(start, bounds)
+    steps = _check.count("steps", steps)
+    if tolerance is not None:
+        _check.not_negative("tolerance", tolerance)
+    _enough_points(problem, len(spec.free))
+    is_absolute = bool(absolute_sigma) or isinstance(problem.loss, Poisson)
+    damping = 1e-3 if method is None else damping_of(method)
+    if damping is None:
+        if bounded is not None:
+            raise ValueError("bounds need Levenberg-Marquardt: leave method out")
+        run = partial(_by_descent, method)
+    else:
+        run = partial(_by_levenberg_marquardt, damping)
+    is_traced = holds_tracer((problem, start, model))
+    options = _Options(spec, is_absolute, linear, steps, is_traced)
+    solution = in_precision_of(
+        (problem, start, model), run, problem, start, bounded, tolerance, options
+    )
+    if isinstance(solution, Packed):
+        solution = jax.device_get(solution).unpacked()
+    return Fit(
+        problem=problem,
+        start=start,
+        freedom=spec,
+        absolute_sigma=is_absolute,
+        bounds=bounded,
+        **solution,
+    )
+
+
+class _Options(NamedTuple):
+    """What a compilation depends on."""
+
+    freedom: Freedom
+    absolute_sigma: bool
+    linear: bool | None
+    steps: int
+    is_traced: bool
+
+
+def _by_levenberg_marquardt(
+    damping: ArrayLike,
+    problem: LeastSquares,
+    start: Params,
+    bounds: Any,
+    tolerance: Any,
+    options: _Options,
+) -> Any:
+    return _fit(damping, problem, start, bounds, tolerance, options)
+
+
+def _by_descent(
+    method: Any,
+    problem: LeastSquares,
+    start: Params,
+    bounds: Any,
+    tolerance: Any,
+    options: _Options,
+) -> dict[str, Any]:
+    """Descend by any optimiser, then look at the result as Levenberg-Marquardt does."""
+    freed = _Freed(problem.model, options.freedom)
+    free = problem.replace(model=freed, x=(problem.x, start))
+    at = options.freedom.vector(start)
+    path = minimise(free, at, method, options.steps)
+    solution = _fit(
+        1.0, problem, start, None, tolerance, options._replace(steps=0), at=jnp.asarray(path.final)
+    )
+    if isinstance(solution, Packed):
+        solution = solution.unpacked()
+    arrived = Status.GRADIENT_BELOW_TOLERANCE
+    nothing = jnp.zeros_like(jnp.asarray(path.cost))
+    status = jnp.where(solution["status"] == Status.STEPS_USED, path.status, solution["status"])
+    return {
+        **solution,
+        "status": jnp.where(solution["status"] == arrived, arrived, status),
+        "steps": path.steps_taken,
+        "evaluations": path.steps_taken + 1,
+        "trace": Trace(
+            path.params, jnp.asarray(path.cost), jnp.asarray(path.gradient_norm), nothing, nothing
+        ),
+    }
+
+
+class _Freed(NamedTuple):
+    """A model as a function of the free vector; the start comes with the data."""
+
+    model: Model
+    freedom: Freedom
+
+    def __call__(self, at: Array, x: Any) -> Any:
+        x, start = x
+        return self.model(self.freedom.params(at, start), x)
+
+
+@partial(jax.jit, static_argnames=("options",))
+def _fit(
+    damping: Any,
+    problem: LeastSquares,
+    start: Params,
+    bounds: Any,
+    tolerance: Any,
+    options: _Options,
+    at: Any = None,
+) -> Any:
+    spec = options.freedom
+    at = spec.vector(start) if at is None else at
+    checked_cost(problem if spec.tie is None else _tied(problem, spec), start)
+
+    def params_of(at: Array) -> Params:
+        return spec.params(at, start)
+
+    linear = options.linear
+    if linear is None:
+        linear = problem.loss is None and is_linear(
+            lambda at: _predicted(problem, params_of(at)), at
+        )
+    in_one = linear and bounds is None
+    limits = None if bounds is None else spec.limits(*(b.astype(at.dtype) for b in bounds))
+    if tolerance is None:
+        tolerance = jnp.finfo(at.dtype).eps ** (2 / 3)
+    last = converge(
+        jax.lax.stop_gradient(problem) if options.is_traced else problem,
+        lambda at: spec.params(at, jax.lax.stop_gradient(start)),
+        jax.lax.stop_gradient(at),
+        limits,
+        0.0 if in_one else damping,
+        options.steps,
+        tolerance,
+        options.steps + 1,
+        jnp.inf if in_one else 1.0,
+    )
+    at = last.at
+    if options.is_traced:
+        at = _implicit(problem, params_of, at, limits)
+    solution = _solution(problem, params_of, at, last, limits, options)
+    return solution if options.is_traced else packed(solution)
+
+
+def _solution(
+    problem: LeastSquares,
+    params_of: Callable[[Array], Params],
+    at: Array,
+    last: State,
+    limits: Any,
+    options: _Options,
+) -> dict[str, Any]:
+    """All that a fit reports, at the end of its loop."""
+    params = params_of(at)
+    _, unravel = ravel_pytree(params)
+    cost, of = last.here
+    if options.is_traced:
+        cost, of = seen_from(problem, params_of, at)
+    expand = jax.jacfwd(lambda at: ravel_pytree(params_of(at))[0])(at)
+    found = covariance(of.R, expand)
+    points = problem.points_that_count()
+    freedoms = points - at.size
+    matrix = found.matrix
+    if not options.absolute_sigma:
+        matrix = matrix * jnp.where(freedoms > 0, cost / jnp.maximum(freedoms, 1), jnp.nan)
+    r = problem.residuals(params)
+    status = jnp.where(
+        jnp.any(found.undetermined) & (last.status != Status.NON_FINITE),
+        Status.SINGULAR,
+        last.status,
+    )
+    at_bound = jnp.zeros(at.size, bool)
+    if limits is not None:
+        at_bound = (at <= limits[0]) | (at >= limits[1])
+    return {
+        "params": params,
+        "stderr": unravel(jnp.sqrt(jnp.diag(matrix))),
+        "covariance": matrix,
+        "cost": cost,
+        "chi_squared": jnp.sum(r**2) if problem.loss is not None else cost,
+        "degrees_of_freedom": jnp.asarray(freedoms, jnp.int32),
+        "points": jnp.asarray(points, jnp.int32),
+        "status": status.astype(jnp.int32),
+        "steps": last.steps,
+        "evaluations": last.steps + 1,
+        "bends": last.bends,
+        "undetermined": found.undetermined,
+        "is_at_bound": at_bound,
+        "at": at,
+        "triangle": of,
+        "trace": trace_of(last.trace),
+    }
+
+
+def _implicit(
+    problem: LeastSquares, params_of: Callable[[Array], Params], at: Array, limits: Any
+) -> Array:
+    """``at``, with the derivatives of the optimum: ``d at = -H^-1 dg``, g the gradient there."""
+
+    def cost(at: Array) -> Array:
+        return jnp.asarray(problem(params_of(at)))
+
+    g, H = jax.grad(cost)(at), jax.lax.stop_gradient(jax.hessian(cost)(at))
+    if limits is not None:
+        stays = (at <= limits[0]) | (at >= limits[1])
+        g = jnp.where(stays, 0, g)
+        H = jnp.where(stays[:, None] | stays[None], jnp.eye(at.size, dtype=at.dtype), H)
+    return at - jnp.asarray(jnp.linalg.solve(H, g - jax.lax.stop_gradient(g)))
+
+
+def _predicted(problem: LeastSquares, params: Params) -> Array:
+    return jnp.asarray(problem.model(params, jax.tree.map(jnp.asarray, problem.x)))
+
+
+def _tied(problem: LeastSquares, spec: Freedom) -> LeastSquares:
+    model, tie = problem.model, spec.tie
+
+    def tied(params: Params, x: Any) -> Any:
+        assert tie is not None
+        return model(tie(params), x)
+
+    tied.__name__ = model_name(model)
+    return problem.replace(model=tied)
+
+
+def _guessed(model: Model, problem: LeastSquares) -> Params:
+    guess = getattr(model, "guess", None)
+    if guess is None:
+        raise ValueError(f"{model_name(model)} has no guess of its own: give params, the start")
+    if holds_tracer(problem):
+        raise ValueError("a model cannot guess its start under jit, vmap or grad: give params")
+    y, counts = np.asarray(problem.y), np.ones(np.shape(problem.y), bool)
+    if problem.mask is not None:
+        counts = np.broadcast_to(np.asarray(problem.mask), y.shape)
+    x = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), y.shape)[counts], problem.x)
+    return guess(x, y[counts])
+
+
+def _enough_points(problem: LeastSquares, free: int) -> None:
+    points = problem.points_that_count()
+    if _check.is_concrete(points) and points < free:
+        raise ValueError(f"{points} points cannot determine {free} free parameters")
+
+
+def _without_nan(x: Any, y: Any, sigma: Any, mask: Any, y_covariance: Any) -> Any:
+    """The data without the points (along the last axis) where anything is NaN."""
+    arrays = [np.asarray(leaf) for leaf in (*jax.tree.leaves(x), y, sigma) if leaf is not None]
+    points = np.shape(y)[-1] if np.ndim(y) else 1
+    keep = np.ones(points, bool)
+    for array in arrays:
+        if array.ndim and array.shape[-1] == points and array.dtype.kind == "f":
+            keep &= ~np.isnan(array).any(axis=tuple(range(array.ndim - 1)))
+
+    def kept(values: Any) -> Any:
+        array = np.asarray(values)
+        return array[..., keep] if array.ndim and array.shape[-1] == points else values
+
+    if y_covariance is not None:
+        y_covariance = np.asarray(y_covariance)[np.ix_(keep, keep)]
+    return (
+        jax.tree.map(kept, x),
+        kept(y),
+        None if sigma is None else kept(sigma),
+        None if mask is None else kept(mask),
+        y_covariance,
+    )

@@ -1,0 +1,339 @@
+"""Starts for least-squares fits, guessed from the data on the host.
+
+Most models are linear in some of their parameters. For given values of the others the best linear
+ones have a closed form, so that a grid over the few nonlinear parameters finds the basin of the
+best fit, however noisy, unsorted or uneven the data are.
+
+Source: Golub and Pereyra, The Differentiation of Pseudo-Inverses and Nonlinear Least Squares
+Problems Whose Variables Separate (1973).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values: TypeAlias = NDArray[np.float64]
+Start: TypeAlias = dict[str, float]
+#: The height of a peak by the squared distance from its centre, in widths; 1 at the centre.
+Shape: TypeAlias = Callable[[Values], Values]
+
+_LARGEST_EXPONENT = 300.0  # so that the square of the exponential is a float too
+_CELLS = 256  # as many points as a grid is tried on
+
+
+def guess_line(x: Any, y: Any) -> Start:
+    """The least-squares line itself, in closed form; level if all x are equal."""
+    x, y = _flat(x), _flat(y)
+    slope, intercept = _line(x, y, np.ones_like(x))
+    return {"slope": slope, "intercept": intercept}
+
+
+def guess_gaussian(x: Any, y: Any) -> Start:
+    """The best of a grid of Gaussians of any height, so that an area other than 1 does no harm."""
+    peak = _peak([_flat(x)], _flat(y), _bell, has_offset=False)
+    return {"mu": peak.centre[0], "sigma": peak.width}
+
+
+def guess_gaussian_peak(x: Any, y: Any) -> Start:
+    """The best of a grid of Gaussian peaks, up or down."""
+    peak = _peak([_flat(x)], _flat(y), _bell)
+    return {
+        "amplitude": peak.height,
+        "mu": peak.centre[0],
+        "sigma": peak.width,
+        "offset": peak.offset,
+    }
+
+
+def guess_gaussian_2d(x: Any, y: Any) -> Start:
+    """The best of a grid of round Gaussian spots, bright or dark."""
+    peak = _peak([_flat(axis) for axis in x], _flat(y), _bell)
+    return {
+        "amplitude": peak.height,
+        "x0": peak.centre[0],
+        "y0": peak.centre[1],
+        "sigma": peak.width,
+        "offset": peak.offset,
+    }
+
+
+def guess_lorentzian(x: Any, y: Any) -> Start:
+    """The best of a grid of Lorentzian peaks, up or down."""
+    peak = _peak([_flat(x)], _flat(y), lambda squared: 1 / (1 + squared))
+    return {
+        "amplitude": peak.height,
+        "x0": peak.centre[0],
+        "gamma": peak.width,
+        "offset": peak.offset,
+    }
+
+
+def guess_exponential_decay(x: Any, y: Any) -> Start:
+    """The best of a geometric grid of rates, of decay and of growth.
+
+    The rates go from a hundredth over the whole range of x to five over the gap of two points.
+    """
+    x, y = _flat(x), _flat(y)
+    first, span = _extent(x)
+    (at,), mean, count = _thinned([(x - first) / span], y)
+    gap = _gap(np.diff(at))
+
+    def rates(largest_at: float) -> Values:
+        steepest = _LARGEST_EXPONENT / max(abs(largest_at) / span, _LARGEST_EXPONENT * gap / 5)
+        return np.geomspace(min(0.01, steepest / 2), steepest, 80)
+
+    decay, growth = rates(first), rates(first + span)
+    # Each basis function is 1 at the end where it is largest, so that none overflows.
+    shapes = np.exp(np.concatenate([-np.outer(decay, at), np.outer(growth, at - 1)]))
+    best = _best(shapes, mean, count)
+    rate = float(np.concatenate([decay, -growth])[best.row]) / span
+    largest_at = first if rate > 0 else first + span
+    return {
+        "amplitude": best.height * float(np.exp(rate * largest_at)),
+        "rate": rate,
+        "offset": best.offset,
+    }
+
+
+def guess_power_law(x: Any, y: Any) -> Start:
+    """The best of a grid of exponents, on the points with x > 0.
+
+    A line through log y against log x would be wrong where noise hides y, or turns its sign.
+    """
+    x, y = _flat(x), _flat(y)
+    if not (x > 0).any():
+        return {"amplitude": float(y.mean()), "exponent": 0.0}
+    log_x = np.log(x[x > 0])
+    (at,), mean, count = _thinned([log_x], y[x > 0])
+    first, span = _extent(at)
+    steepest = min(40 / span, _LARGEST_EXPONENT / max(np.abs(at).max(), 1.0))
+    exponents = np.linspace(-steepest, steepest, 321)
+    largest_at = np.where(exponents > 0, at.max(), first)
+    shapes = np.exp(exponents[:, None] * (at[None] - largest_at[:, None]))
+    best = _best(shapes, mean, count, has_offset=False)
+    exponent = float(exponents[best.row])
+    return {
+        "amplitude": best.height * float(np.exp(-exponent * largest_at[best.row])),
+        "exponent": exponent,
+    }
+
+
+def guess_logistic(x: Any, y: Any) -> Start:
+    """The best of a grid of midpoints and rates, rising and falling.
+
+    The midpoint may lie outside the data by half their range.
+    """
+    x, y = _flat(x), _flat(y)
+    first, span = _extent(x)
+    (at,), mean, count = _thinned([(x - first) / span], y, cells=128)
+    middles = np.concatenate([at, np.linspace(-0.5, 1.5, 121)])
+    rates = np.geomspace(1, 5 / _gap(np.diff(at)), 16)
+    rates = np.concatenate([rates, -rates])
+    z = rates[:, None, None] * (at[None, None, :] - middles[None, :, None])
+    shapes = (1 + np.tanh(z / 2)) / 2
+    best = _best(shapes.reshape(-1, at.size), mean, count, has_offset=False)
+    rate, middle = np.unravel_index(best.row, z.shape[:2])
+    return {
+        "capacity": best.height,
+        "rate": float(rates[rate]) / span,
+        "midpoint": first + span * float(middles[middle]),
+    }
+
+
+def guess_sine(x: Any, y: Any) -> Start:
+    """The strongest frequency below the average Nyquist frequency, and the best sine of it.
+
+    Of more than 2^15 points, frequencies up to 2^14 over the range of x are looked at.
+    """
+    x, y = _flat(x), _flat(y)
+    first, span = _extent(x)
+    at, scale = (x - first) / span, _scale(y)
+    waves = [
+        _wave(at, y / scale, frequency)
+        for peak in _strongest_frequencies(at, y / scale)
+        for frequency in np.linspace(max(peak - 0.2, 0.04), peak + 0.2, 11)
+    ]
+    best = min(waves, key=lambda wave: wave.misfit)
+    frequency = best.frequency / span
+    turns = np.arctan2(best.cosine, best.sine) / (2 * np.pi) - frequency * first
+    return {
+        "amplitude": scale * float(np.hypot(best.sine, best.cosine)),
+        "frequency": frequency,
+        "phase": 2 * np.pi * float(turns - np.rint(turns)),
+        "offset": scale * best.offset,
+    }
+
+
+class _Wave(NamedTuple):
+    frequency: float
+    sine: float
+    cosine: float
+    offset: float
+    misfit: float
+
+
+def _wave(x: Values, y: Values, frequency: float) -> _Wave:
+    """The least-squares sine and cosine of one frequency, and offset."""
+    angle = 2 * np.pi * frequency * x
+    columns = np.stack([np.sin(angle), np.cos(angle), np.ones_like(x)], axis=1)
+    linear, *_ = np.linalg.lstsq(columns, y, rcond=None)
+    sine, cosine, offset = linear.tolist()
+    misfit = float(np.sum((columns @ linear - y) ** 2))
+    return _Wave(float(frequency), sine, cosine, offset, misfit)
+
+
+def _strongest_frequencies(x: Values, y: Values, count: int = 3) -> Values:
+    """The highest peaks of the periodogram over x in [0, 1], and its lowest frequency.
+
+    It is the one of sines with a floating offset, five times oversampled, with the sums over the
+    points taken by fast Fourier transforms on a fine grid to which every point is moved.
+
+    Source: Zechmeister and Kuerster, The generalised Lomb-Scargle periodogram (2009), equations 5
+    to 15; Press and Rybicki, Fast algorithm for spectral analysis of unevenly sampled data (1989).
+    """
+    intervals = min(max(np.unique(x).size - 1, 2), 2**15)
+    cells = 8 * intervals
+    k = np.arange(1, -(-5 * intervals // 2))  # frequencies k / 5, below the Nyquist frequency
+    cell = np.rint(x * cells).astype(int)
+
+    def transform(values: Values | None) -> NDArray[np.complex128]:
+        binned = np.fft.rfft(np.bincount(cell, values, cells + 1), 5 * cells)
+        return np.asarray(binned.conj() / x.size, np.complex128)
+
+    weights, data = transform(None), transform(y - y.mean())[k]
+    C, S, C2, S2 = weights[k].real, weights[k].imag, weights[2 * k].real, weights[2 * k].imag
+    CC, SS, CS = (1 + C2) / 2 - C**2, (1 - C2) / 2 - S**2, S2 / 2 - C * S
+    determinant = CC * SS - CS**2
+    explained = data.real**2 * SS + data.imag**2 * CC - 2 * data.real * data.imag * CS
+    is_sound = determinant > 1e-6
+    power = np.where(is_sound, explained / np.where(is_sound, determinant, 1), 0)
+    walled = np.concatenate([[-1], power, [-1]])
+    tops = np.flatnonzero((power >= walled[:-2]) & (power >= walled[2:]))
+    highest = tops[np.argsort(-power[tops], kind="stable")[:count]]
+    return k[np.union1d(highest, [0])] / 5
+
+
+class _Peak(NamedTuple):
+    centre: list[float]
+    width: float
+    height: float
+    offset: float
+
+
+def _peak(axes: list[Values], y: Values, shape: Shape, has_offset: bool = True) -> _Peak:
+    """The best of a grid of peaks, and if the points were thinned for it, of closer ones.
+
+    The centres are on the points and, where these are few, on a lattice between them; the widths go
+    from half the gap of neighbours to the range of the points.
+    """
+    origin, span = zip(*map(_extent, axes), strict=True)
+    scale = max(span)
+    points = np.stack([(axis - low) / scale for axis, low in zip(axes, origin, strict=True)])
+    near = np.ones(y.size, bool)
+    for _ in range(3):
+        at, mean, count = _thinned(list(points[:, near]), y[near])
+        centres = np.concatenate([at, _lattice(at)], axis=1)
+        squared = np.sum((centres[:, :, None] - at[:, None, :]) ** 2, axis=0)
+        widths = _widths(squared[: mean.size])
+        shapes = shape(squared[None] / widths[:, None, None] ** 2)
+        best = _best(shapes.reshape(-1, mean.size), mean, count, has_offset)
+        i, j = np.unravel_index(best.row, shapes.shape[:2])
+        centre, width = centres[:, j], float(widths[i])
+        was_thinned = near.sum() > _CELLS
+        near = np.sum((points - centre[:, None]) ** 2, axis=0) <= (8 * width) ** 2
+        if not was_thinned or near.sum() < 8:
+            break
+    place = [low + scale * float(c) for low, c in zip(origin, centre, strict=True)]
+    return _Peak(place, scale * width, best.height, best.offset)
+
+
+def _lattice(points: Values, most: int = _CELLS) -> Values:
+    """A lattice over the range of so few points that at most ``most`` of both come together."""
+    side = int(max(most - points.shape[1], 0) ** (1 / len(points)))
+    low, high = points.min(axis=1), points.max(axis=1)
+    axes = np.meshgrid(*np.linspace(low, high, side).T)
+    return np.stack([axis.ravel() for axis in axes])
+
+
+def _widths(squared: Values) -> Values:
+    """The widths to try, widest first: constant data take the first."""
+    reach = float(np.sqrt(squared.max())) or 1.0
+    apart = np.where(squared > 0, squared, np.inf).min(axis=1)
+    gap = _gap(np.sqrt(apart[np.isfinite(apart)]))
+    return np.geomspace(reach, max(gap / 2, reach / 1000), 24)
+
+
+def _bell(squared: Values) -> Values:
+    return np.exp(-squared / 2)
+
+
+class _Best(NamedTuple):
+    row: int
+    height: float
+    offset: float
+
+
+def _best(shapes: Values, y: Values, count: Values, has_offset: bool = True) -> _Best:
+    """Which row of ``shapes``, times a height and plus an offset, comes closest to y.
+
+    Points weigh by their ``count``. A row that is level to six digits cannot be told from the
+    offset and is passed over.
+    """
+    weights, scale = count / count.sum(), _scale(y)
+    y = y / scale
+    mean = float(weights @ y) if has_offset else 0.0
+    means = shapes @ weights if has_offset else np.zeros(len(shapes))
+    centred = shapes - means[:, None]
+    variance = centred**2 @ weights
+    covariance = centred @ (weights * (y - mean))
+    is_seen = variance > 1e-12
+    heights = np.where(is_seen, covariance, 0) / np.where(is_seen, variance, 1)
+    row = int(np.argmax(heights * covariance))
+    height = float(heights[row])
+    return _Best(row, scale * height, scale * (mean - height * float(means[row])))
+
+
+def _thinned(axes: list[Values], y: Values, cells: int = _CELLS) -> tuple[Values, Values, Values]:
+    """Means of the axes and of y over at most so many cells of neighbours, and their counts.
+
+    The cells cut every axis into groups of as many distinct values, so that dense regions keep
+    their detail. In one dimension they come in order.
+    """
+    a_side = round(cells ** (1 / len(axes))) if y.size > cells else y.size
+    cell = np.zeros(y.size, int)
+    for axis in axes:
+        distinct, rank = np.unique(axis, return_inverse=True)
+        cell = cell * a_side + rank * a_side // max(a_side, distinct.size)
+    _, cell, count = np.unique(cell, return_inverse=True, return_counts=True)
+    at, mean = (np.stack([np.bincount(cell, v) / count for v in values]) for values in (axes, [y]))
+    return at, mean[0], count.astype(float)
+
+
+def _line(x: Values, y: Values, weights: Values) -> tuple[float, float]:
+    """Slope and intercept of the weighted least-squares line."""
+    weights = weights / weights.sum()
+    x_mean, y_mean, scale = float(weights @ x), float(weights @ y), _extent(x)[1]
+    z = (x - x_mean) / scale
+    variance = float(weights @ z**2)
+    slope = float(weights @ (z * (y - y_mean))) / variance / scale if variance > 0 else 0.0
+    return slope, y_mean - slope * x_mean
+
+
+def _gap(gaps: Values) -> float:
+    """A gap of neighbours that most do not fall below, 1 if there is none."""
+    return max(float(np.quantile(gaps, 0.1)), 1e-4) if gaps.size else 1.0
+
+
+def _extent(x: Values) -> tuple[float, float]:
+    """The lowest value, and the range or 1 if that is zero."""
+    return float(x.min()), float(np.ptp(x)) or 1.0
+
+
+def _scale(y: Values) -> float:
+    return float(np.abs(y).max()) or 1.0
+
+
+def _flat(values: Any) -> Values:
+    return np.ravel(np.asarray(values, np.float64))

@@ -1,0 +1,254 @@
+"""From the vector a fit moves to the parameters of a model: fixed, bounded, transformed, tied."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from . import _check
+from ._types import Params
+from .transforms import Transform
+
+
+class Freedom(NamedTuple):
+    """Which numbers of the start are free, on what scale, and what the model makes of them.
+
+    Numbers are counted as ``ravel_pytree`` lays the parameters out.
+    """
+
+    free: tuple[int, ...]  #: places of the free ones
+    transforms: tuple[tuple[Transform, tuple[int, ...]], ...]  #: each with the places it acts on
+    tie: Callable[[Params], Params] | None
+
+    def vector(self, start: Params) -> Float[Array, "free"]:
+        """The free numbers of the start, on the scale of the fit."""
+        flat, _ = ravel_pytree(start)
+        return self._on_scale(flat)[np.array(self.free)]
+
+    def params(self, at: Float[Array, "free"], start: Params) -> Params:
+        """The model's parameters where the free vector is ``at``."""
+        flat, unravel = ravel_pytree(start)
+        if len(self.free) == flat.size and not self.transforms:
+            flat = at
+        else:
+            flat = self._on_scale(flat).at[np.array(self.free)].set(at)
+            for transform, places in self.transforms:
+                here = np.array(places)
+                flat = flat.at[here].set(transform.to_full(flat[here]))
+        params = unravel(flat)
+        return params if self.tie is None else self.tie(params)
+
+    def limits(self, low: Any, high: Any) -> tuple[Array, Array]:
+        """Bounds of all numbers, as bounds of the free vector."""
+        both = jnp.stack([jnp.asarray(low), jnp.asarray(high)])
+        for transform, places in self.transforms:
+            here = np.array(places)
+            both = both.at[:, here].set(transform.to_free(both[:, here]))
+        both = both[:, np.array(self.free)]
+        return jnp.min(both, axis=0), jnp.max(both, axis=0)
+
+    def _on_scale(self, flat: Array) -> Array:
+        for transform, places in self.transforms:
+            here = np.array(places)
+            flat = flat.at[here].set(transform.to_free(flat[here]))
+        return flat
+
+
+def freedom(
+    start: Params,
+    fixed: Any,
+    transforms: Mapping[str, Transform] | None,
+    tie: Callable[[Params], Params] | None,
+) -> Freedom:
+    """What of the start is free, from what the user said.
+
+    Raises:
+        TypeError: a transform or tie that is none.
+        ValueError: an unknown name, nothing left free, a start its transform cannot take.
+    """
+    if not isinstance(fixed, Mapping) and not fixed and not transforms and tie is None:
+        return Freedom(tuple(range(sum(map(jnp.size, jax.tree.leaves(start))))), (), None)
+    leaves = jax.tree_util.tree_leaves_with_path(start)
+    sizes = [jnp.size(leaf) for _, leaf in leaves]
+    ends = np.cumsum([0, *sizes])
+    places = {  # of each top-level name
+        name: tuple(
+            int(i)
+            for (path, _), a, b in zip(leaves, ends[:-1], ends[1:], strict=True)
+            if path and _key(path[0]) == name
+            for i in range(a, b)
+        )
+        for name in dict.fromkeys(_key(path[0]) for path, _ in leaves if path)
+    }
+    is_fixed = np.zeros(ends[-1], bool)
+    if isinstance(fixed, str):
+        fixed = (fixed,)
+    if _is_names(fixed):
+        for name in fixed:
+            is_fixed[list(_places(places, name, "fixed"))] = True
+    else:
+        is_fixed = _flags(fixed, start)
+    if is_fixed.all():
+        raise ValueError("every parameter is fixed: there is nothing to fit")
+    grouped: dict[Transform, tuple[int, ...]] = {}
+    flat = None
+    for name, transform in (transforms or {}).items():
+        if not (isinstance(transform, Transform) and all(map(callable, transform))):
+            raise TypeError(f"transforms[{name!r}] must be a Transform, got {transform!r}")
+        here = _places(places, name, "transforms")
+        flat = np.concatenate([np.ravel(leaf) for _, leaf in leaves]) if flat is None else flat
+        if all(_check.is_concrete(leaf) for _, leaf in leaves):
+            with np.errstate(all="ignore"):
+                if not np.isfinite(np.asarray(transform.to_free(flat[list(here)]))).all():
+                    raise ValueError(f"params[{name!r}] is outside the range of its transform")
+        grouped[transform] = grouped.get(transform, ()) + here
+    if tie is not None and not callable(tie):
+        raise TypeError(f"tie must be a function of the parameters, got {tie!r}")
+    free = tuple(int(i) for i in np.flatnonzero(~is_fixed))
+    return Freedom(free, tuple(grouped.items()), tie)
+
+
+def bounds_of(start: Params, bounds: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """Lowest and highest value of every number, in the order of ``ravel_pytree``; None for none.
+
+    ``bounds`` is a (low, high) pair for each leaf, in a tree like the parameters; of a mapping,
+    what is not bounded may be left out. None and infinity stand for no bound.
+
+    Raises:
+        ValueError: an unknown name, something that is no pair, a low above or at its high, a start
+            outside.
+    """
+    if bounds is None:
+        return None
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    _collect(start, bounds, "params", pairs)
+    low, high = (np.concatenate([np.ravel(pair[k]) for pair in pairs]) for k in (0, 1))
+    if not (np.isfinite(low) | np.isfinite(high)).any():
+        return None
+    names = names_of(start)
+    leaves = jax.tree.leaves(start)
+    for k, name in enumerate(names):
+        if not low[k] < high[k]:
+            raise ValueError(
+                f"the bounds of {name} must go from lower to higher, got {_show(low, high, k)}"
+            )
+    if all(map(_check.is_concrete, leaves)):
+        flat = np.concatenate([np.ravel(leaf) for leaf in leaves])
+        outside = np.flatnonzero((flat < low) | (flat > high))
+        if outside.size:
+            k = int(outside[0])
+            raise ValueError(
+                f"{names[k]} starts at {flat[k]}, outside its bounds {_show(low, high, k)}"
+            )
+    return low, high
+
+
+def names_of(params: Params) -> list[str]:
+    """What to call each number: ``mu``, ``coefficients[2]``, ``[0]`` in a bare array."""
+    names = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        stem = "".join([_key(path[0]), *(f"[{_key(key)}]" for key in path[1:])]) if path else ""
+        shape = jnp.shape(leaf)
+        names += [
+            stem + (f"[{', '.join(map(str, index))}]" if shape else "")
+            for index in np.ndindex(*shape)
+        ]
+    return [name or "params" for name in names]
+
+
+def _key(entry: Any) -> str:
+    for attribute in ("key", "name", "idx"):
+        if hasattr(entry, attribute):
+            return str(getattr(entry, attribute))
+    return str(entry)
+
+
+def _is_names(fixed: Any) -> bool:
+    return (
+        isinstance(fixed, Iterable)
+        and not isinstance(fixed, Mapping)
+        and all(isinstance(name, str) for name in fixed)
+    )
+
+
+def _places(places: Mapping[str, tuple[int, ...]], name: str, of: str) -> tuple[int, ...]:
+    if name not in places:
+        known = ", ".join(places) or "none with a name"
+        raise ValueError(f"{of} names {name!r}, but the parameters are {known}")
+    return places[name]
+
+
+def _flags(fixed: Any, start: Params) -> np.ndarray:
+    """A tree of booleans like the parameters, or of a part of a mapping, as one array."""
+    if isinstance(fixed, Mapping) and isinstance(start, Mapping):
+        unknown = [name for name in fixed if name not in start]
+        if unknown:
+            raise ValueError(
+                f"fixed names {unknown[0]!r}, but the parameters are {', '.join(start)}"
+            )
+        fixed = {name: fixed.get(name, False) for name in start}
+    try:
+        full = jax.tree.map(
+            lambda flag, part: jax.tree.map(
+                lambda leaf: np.broadcast_to(np.asarray(flag), jnp.shape(leaf)), part
+            ),
+            fixed,
+            start,
+        )
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"fixed must be names, or a tree of booleans like the parameters: {error}"
+        ) from None
+    flags = [np.ravel(flag) for flag in jax.tree.leaves(full)]
+    if any(flag.dtype != bool for flag in flags):
+        raise ValueError(f"fixed must be names, or a tree of booleans, got {fixed!r}")
+    return np.concatenate(flags)
+
+
+def _collect(params: Params, bounds: Any, name: str, pairs: list[Any]) -> None:
+    """Add the bounds of every leaf of ``params`` to ``pairs``, in order."""
+    if bounds is None:
+        for leaf in jax.tree.leaves(params):
+            shape = jnp.shape(leaf)
+            pairs.append((np.full(shape, -np.inf), np.full(shape, np.inf)))
+    elif isinstance(params, Mapping):
+        if not isinstance(bounds, Mapping):
+            raise ValueError(f"the bounds of {name} must be a mapping of names, got {bounds!r}")
+        unknown = [key for key in bounds if key not in params]
+        if unknown:
+            raise ValueError(
+                f"bounds names {unknown[0]!r}, but the parameters are {', '.join(map(str, params))}"
+            )
+        for key in sorted(params):
+            _collect(params[key], bounds.get(key), str(key), pairs)
+    elif jax.tree_util.all_leaves([params]):
+        pairs.append(_pair(params, bounds, name))
+    elif isinstance(params, (tuple, list)) and isinstance(bounds, (tuple, list)):
+        if len(params) != len(bounds):
+            raise ValueError(f"{name} has {len(params)} parts, its bounds {len(bounds)}")
+        for k, (part, pair) in enumerate(zip(params, bounds, strict=True)):
+            _collect(part, pair, f"{name}[{k}]", pairs)
+    else:
+        raise ValueError(f"the bounds of {name} must be a tree like the parameters, got {bounds!r}")
+
+
+def _pair(leaf: Any, bounds: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        low, high = bounds
+        ends = tuple(
+            np.broadcast_to(np.asarray(other if end is None else end, float), jnp.shape(leaf))
+            for end, other in ((low, -np.inf), (high, np.inf))
+        )
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"the bounds of {name} must be a pair (low, high), got {bounds!r}"
+        ) from None
+    return ends[0], ends[1]
+
+
+def _show(low: np.ndarray, high: np.ndarray, k: Any) -> str:
+    return f"({low[k]}, {high[k]})"

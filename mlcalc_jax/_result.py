@@ -1,0 +1,298 @@
+"""What a fit found: parameters, their uncertainties, how it ended, and what follows from them."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int
+
+from ._converge import Trace
+from ._intervals import Bootstrap, ProfileMap, bootstrap, profile, profile_map, quantile
+from ._linear import Triangle
+from ._parameters import Freedom, names_of
+from ._path import Path, Status
+from ._precision import in_precision_of
+from ._problem import LeastSquares, model_name
+from ._report import as_html, as_text
+from ._types import AnyArray, Params
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=[
+        "problem",
+        "start",
+        "params",
+        "stderr",
+        "covariance",
+        "cost",
+        "chi_squared",
+        "degrees_of_freedom",
+        "points",
+        "status",
+        "steps",
+        "evaluations",
+        "bends",
+        "undetermined",
+        "is_at_bound",
+        "at",
+        "triangle",
+        "trace",
+        "bounds",
+    ],
+    meta_fields=["freedom", "absolute_sigma"],
+)
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Fit:
+    """The result of :func:`mlcalc_jax.fit`.
+
+    Arrays over the parameters run in the order of ``names``. Under ``vmap`` every field has a
+    leading batch axis.
+    """
+
+    problem: LeastSquares  #: model, data, weights
+    start: Params
+    params: Params  #: what the model takes at the optimum
+    stderr: Params  #: standard errors, in a tree like ``params``; NaN for what is undetermined
+    covariance: Float[AnyArray, "*batch parameters parameters"]
+    cost: Float[AnyArray, "*batch"]  #: what was minimised: chi-squared unless there is a loss
+    chi_squared: Float[AnyArray, "*batch"]  #: the weighted sum of squares
+    degrees_of_freedom: Int[AnyArray, "*batch"]  #: points that count, less free parameters
+    points: Int[AnyArray, "*batch"]  #: how many count
+    status: Int[AnyArray, "*batch"]  #: a :class:`Status`
+    steps: Int[AnyArray, "*batch"]  #: taken and refused
+    evaluations: Int[AnyArray, "*batch"]  #: of the model and its Jacobian
+    bends: Int[AnyArray, "*batch"]  #: of its second derivative along a step
+    undetermined: Bool[AnyArray, "*batch parameters"]  #: what the data cannot tell
+    is_at_bound: Bool[AnyArray, "*batch free"]
+    at: Float[AnyArray, "*batch free"]  #: the free vector at the optimum
+    triangle: Triangle  #: of the local model there
+    trace: Trace | None
+    bounds: Any
+    freedom: Freedom
+    absolute_sigma: bool
+
+    @property
+    def model(self) -> Any:
+        """The model that was fitted."""
+        return self.problem.model
+
+    @property
+    def names(self) -> list[str]:
+        """The parameters, one by one."""
+        return names_of(self.params)
+
+    @property
+    def success(self) -> Any:
+        """Whether it converged and the data determine every parameter."""
+        return np.isin(self.status, [status for status in Status if status.has_converged])[()]
+
+    @property
+    def message(self) -> str:
+        """How it ended, as a sentence (one fit at a time)."""
+        status = Status(int(self.status))
+        text = status.message
+        if status == Status.SINGULAR:
+            who = [name for name, bad in zip(self.names, self.undetermined, strict=True) if bad]
+            text += f" Undetermined: {', '.join(who)}."
+        if status == Status.STEPS_USED:
+            text += " It has not converged: give more steps, or a better start."
+        return text
+
+    @property
+    def at_bound(self) -> list[str]:
+        """The parameters that ended at a bound: their standard errors do not hold."""
+        names = names_of(self.start)
+        places = zip(self.freedom.free, self.is_at_bound, strict=True)
+        return [names[k] for k, is_there in places if is_there]
+
+    @property
+    def reduced_chi_squared(self) -> Any:
+        """Chi-squared over the degrees of freedom; NaN without any."""
+        freedoms = np.where(self.degrees_of_freedom > 0, self.degrees_of_freedom, np.nan)
+        return (self.chi_squared / freedoms)[()]
+
+    @property
+    def correlation(self) -> Float[AnyArray, "*batch parameters parameters"]:
+        """Correlation matrix of the parameters; NaN for fixed ones."""
+        deviation = np.sqrt(np.diagonal(self.covariance, axis1=-2, axis2=-1))
+        product = deviation[..., :, None] * deviation[..., None, :]
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.covariance) / np.where(product > 0, product, np.nan)
+
+    @property
+    def aic(self) -> Any:
+        """Akaike's criterion, ``-2 log L + 2 k``, up to a constant; see ``bic``."""
+        return (self._minus_two_log_likelihood() + 2 * len(self.freedom.free))[()]
+
+    @property
+    def bic(self) -> Any:
+        """Schwarz's criterion, ``-2 log L + k log n``, up to a constant.
+
+        ``-2 log L`` is the cost if sigma is absolute, else ``n log(cost / n)``.
+        """
+        return (self._minus_two_log_likelihood() + np.log(self.points) * len(self.freedom.free))[()]
+
+    def _minus_two_log_likelihood(self) -> Any:
+        if self.absolute_sigma:
+            return np.asarray(self.cost)
+        with np.errstate(divide="ignore"):
+            return self.points * np.log(self.cost / self.points)
+
+    @property
+    def r_squared(self) -> float:
+        """1 minus chi-squared over that of the weighted mean; NaN if that is zero."""
+        problem = self.problem
+        y = np.asarray(problem.y)
+        counts = np.ones(y.shape, bool)
+        if problem.mask is not None:
+            counts = np.broadcast_to(np.asarray(problem.mask), y.shape)
+        sigma = 1.0 if problem.sigma is None else np.asarray(problem.sigma)
+        w = 1 / np.broadcast_to(sigma, y.shape)[counts] ** 2
+        mean = np.sum(w * y[counts]) / np.sum(w)
+        total = np.sum(w * (y[counts] - mean) ** 2)
+        plain = np.sum(w * ((self.predict() - y)[counts]) ** 2)
+        return float(1 - plain / total) if total > 0 else float("nan")
+
+    @property
+    def path(self) -> Path:
+        """The descent, as ``minimise`` keeps it, refused steps included (one fit at a time)."""
+        if self.trace is None:
+            raise ValueError("this fit kept no trace")
+        rows = int(self.steps) + 1
+        trace = jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], self.trace)
+
+        def params() -> Any:
+            return jax.vmap(lambda at: self.freedom.params(at, self.start))(jnp.asarray(trace.at))
+
+        stacked = in_precision_of((self.problem, self.start), params)
+        return Path(stacked, trace.cost, trace.gradient_norm, np.arange(rows), self.status)
+
+    def predict(self, x: Any = None) -> Float[AnyArray, "*points"]:
+        """The fitted model at ``x``, at the data's own unless given."""
+        x = self.problem.x if x is None else x
+
+        def predicted() -> Array:
+            return jnp.asarray(self.model(self.params, jax.tree.map(jnp.asarray, x)))
+
+        return in_precision_of((self.problem, self.params, x), predicted)
+
+    def band(
+        self,
+        x: Any = None,
+        *,
+        level: float = 0.95,
+        kind: Literal["confidence", "prediction"] = "confidence",
+        sigma: Any = None,
+    ) -> tuple[Float[AnyArray, "*points"], Float[AnyArray, "*points"]]:
+        """Where the model (or a new observation) lies at ``x``: lower and upper edge.
+
+        By the delta method, ``f +- q sqrt(g C g^T)`` with g the derivative of the model by the
+        parameters and C their covariance; q is the quantile of the t-distribution, of the normal
+        one if sigma is absolute. Each point by itself, not the curve as a whole.
+
+        Args:
+            x: where; at the data unless given.
+            level: of confidence, between 0 and 1.
+            kind: "confidence" for the curve, "prediction" for a new observation.
+            sigma: its standard deviation, for a prediction; that of the data if it is one number.
+        """
+        if kind not in ("confidence", "prediction"):
+            raise ValueError(f'kind must be "confidence" or "prediction", got {kind!r}')
+        q = quantile(level, None if self.absolute_sigma else int(self.degrees_of_freedom))
+        f, spread = self._spread(x)
+        variance = spread**2
+        if kind == "prediction":
+            sigma = self.problem.sigma if sigma is None else sigma
+            sigma = 1.0 if sigma is None else np.asarray(sigma)
+            try:
+                sigma = np.broadcast_to(sigma, np.shape(f))
+            except ValueError:
+                raise ValueError("sigma differs from point to point: give that at x") from None
+            scale = 1.0 if self.absolute_sigma else self.cost / self.degrees_of_freedom
+            variance = variance + scale * sigma**2
+        half = q * np.sqrt(variance)
+        return f - half, f + half
+
+    def _spread(self, x: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The model at ``x`` and its standard error there."""
+        x = self.problem.x if x is None else x
+
+        def spread() -> tuple[Array, Array]:
+            flat, unravel = ravel_pytree(self.params)
+            points = jax.tree.map(jnp.asarray, x)
+
+            def model(flat: Array) -> Array:
+                return jnp.asarray(self.model(unravel(flat), points))
+
+            f, push = jax.linearize(model, flat)
+            values, vectors = jnp.linalg.eigh(jnp.asarray(self.covariance))
+            roots = vectors * jnp.sqrt(jnp.maximum(values, 0))[None]
+            return f, jnp.sqrt(jnp.sum(jax.vmap(push)(roots.T) ** 2, axis=0))
+
+        f, s = in_precision_of((self.problem, self.params, x), spread)
+        return np.asarray(f), np.asarray(s)
+
+    def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
+        """Confidence interval of one parameter by the delta method: ``value +- q stderr``."""
+        k = self._index(name)
+        q = quantile(level, None if self.absolute_sigma else int(self.degrees_of_freedom))
+        value, half = self._flat()[k], q * np.sqrt(self.covariance[k, k])
+        return float(value - half), float(value + half)
+
+    def profile(self, name: str, level: float = 0.95) -> tuple[float, float]:
+        """Profile likelihood interval of one free parameter.
+
+        Its ends are where the cost, minimised over all others, has risen by the quantile of
+        chi-squared with one degree of freedom (times ``F`` over it, if sigma is not absolute). An
+        end the cost never reaches, or a bound, comes back as infinite, or as the bound.
+        """
+        return profile(self, name, level)
+
+    def profile_map(
+        self, x: str, y: str, *, levels: tuple[float, ...] = (0.68, 0.95), resolution: int = 41
+    ) -> ProfileMap:
+        """The rise of the cost over a grid of two free parameters, minimised over all others."""
+        return profile_map(self, x, y, levels, resolution)
+
+    def bootstrap(
+        self,
+        samples: int = 1000,
+        *,
+        kind: Literal["residual", "case"] = "residual",
+        key: Any = 0,
+    ) -> Bootstrap:
+        """Refit ``samples`` resampled data sets, all at once.
+
+        "residual" draws residuals with replacement and adds them to the fitted curve, "case" draws
+        whole points. The spread of the refitted parameters is their uncertainty, without the
+        delta method's assumption that the model is straight.
+        """
+        return bootstrap(self, samples, kind, key)
+
+    def report(self) -> str:
+        """The fit as a table in plain text."""
+        return as_text(self)
+
+    def __str__(self) -> str:
+        return self.report()
+
+    def __repr__(self) -> str:
+        if np.ndim(self.status):
+            return f"<Fit of {model_name(self.model)}, batch of {np.shape(self.status)}>"
+        return f"<Fit of {model_name(self.model)}: {self.params}>"
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+    def _flat(self) -> np.ndarray:
+        return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(self.params)])
+
+    def _index(self, name: str) -> int:
+        if name not in self.names:
+            raise ValueError(f"there is no parameter {name!r}; there are {', '.join(self.names)}")
+        return self.names.index(name)

@@ -1,0 +1,107 @@
+"""What Levenberg-Marquardt believes: how far its local model can be trusted, and the next step.
+
+A step is proposed, tried by whoever holds the problem, and judged.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from ._linear import Triangle, damped, predicted_decrease, step
+from ._types import ArrayLike
+
+#: The longest a column of J has been is forgotten at this rate.
+_MEMORY = 0.8
+#: A gain ratio farther from 1 than this shows a curved surface.
+_BENT = 0.1
+#: The longest the acceleration may be, relative to the step.
+_SHARPEST_BEND = 0.375
+
+
+class Trust(NamedTuple):
+    """What a step leaves for the next."""
+
+    damping: Float[Array, ""]  #: lambda
+    growth: Float[Array, ""]  #: the factor on lambda if the next step is rejected
+    scale: Float[Array, "parameters"]  #: D, the length each column of J has or recently had
+    reach: Float[Array, ""]  #: the longest step, relative to the parameters, both measured by D
+    is_bent: Bool[Array, ""]  #: whether the last step found the surface curved
+
+
+class Proposal(NamedTuple):
+    """A step, and what it promises."""
+
+    d: Float[Array, "parameters"]
+    predicted: Float[Array, ""]  #: by how much the local model says the cost will fall
+    is_cut: Bool[Array, ""]  #: whether it would have been longer
+    is_bent: Bool[Array, ""]  #: whether the second derivative was asked for
+
+
+def first_trust(
+    at: Float[Array, "parameters"], damping: ArrayLike, reach: ArrayLike = 1.0
+) -> Trust:
+    """Before the first step."""
+    first, growth, reach = (jnp.asarray(value, at.dtype) for value in (damping, 2, reach))
+    return Trust(first, growth, jnp.zeros_like(at), reach, jnp.asarray(True))
+
+
+def lengths(of: Triangle, trust: Trust) -> Float[Array, "parameters"]:
+    """D: the column lengths of J, slow to forget longer ones; 1 for a column of zeros."""
+    scale = jnp.maximum(_MEMORY * trust.scale, jnp.linalg.norm(of.R, axis=0))
+    return jnp.where(scale > 0, scale, 1)
+
+
+def propose(
+    of: Triangle,
+    at: Float[Array, "parameters"],
+    trust: Trust,
+    bend: Callable[[Array], Array],
+) -> Proposal:
+    """The step that minimises ``|r + J d|^2 + lambda |D d|^2``, cut to the reach and accelerated.
+
+    ``trust.scale`` holds D. The acceleration a goes along the geodesic of the model surface:
+    ``(J^T J + lambda D^2) a = -J^T r'' / 2``, with r'' the second derivative of r along d, so that
+    d + a follows a curved valley. ``bend(d)`` gives ``J^T r''``; it is asked only where the last
+    step found the surface curved.
+    """
+    weight = jnp.sqrt(trust.damping) * trust.scale
+    d = step(of, weight)
+    size, far = jnp.linalg.norm(trust.scale * at), jnp.linalg.norm(trust.scale * d)
+    limit = jnp.where(size > 0, trust.reach * size, jnp.inf)
+    is_cut = far > limit
+    d = jnp.where(is_cut, d * (limit / jnp.where(is_cut, far, 1)), d)
+
+    def accelerated(d: Array) -> Array:
+        R = damped(of, weight).R
+        half = jax.scipy.linalg.solve_triangular(R, bend(d), trans=1)
+        a = -jax.scipy.linalg.solve_triangular(R, half) / 2
+        is_small = jnp.linalg.norm(trust.scale * a) <= _SHARPEST_BEND * jnp.linalg.norm(
+            trust.scale * d
+        )
+        return d + jnp.where(is_small, a, 0)
+
+    return Proposal(
+        d=lax.cond(trust.is_bent, accelerated, lambda d: d, d),
+        predicted=predicted_decrease(of, d),
+        is_cut=is_cut,
+        is_bent=trust.is_bent,
+    )
+
+
+def judge(trust: Trust, proposed: Proposal, decrease: Array, is_better: Array) -> Trust:
+    """Nielsen's rule for lambda, by the gain ratio: the actual over the predicted decrease."""
+    widest = 1 / jnp.finfo(trust.damping.dtype).eps ** 2  # keeps a long stay at the optimum finite
+    gain = decrease / jnp.where(proposed.predicted > 0, proposed.predicted, jnp.inf)
+    gain = jnp.where(is_better, gain, 0)
+    factor = jnp.where(is_better, jnp.maximum(1 / 3, 1 - (2 * gain - 1) ** 3), trust.growth)
+    return Trust(
+        damping=jnp.clip(trust.damping * factor, 1 / widest, widest),
+        growth=jnp.where(is_better, 2, jnp.minimum(2 * trust.growth, widest)),
+        scale=trust.scale,
+        reach=jnp.where(is_better & proposed.is_cut & (gain > 0.75), 5, 1) * trust.reach,
+        is_bent=~is_better | (jnp.abs(gain - 1) > _BENT),
+    )

@@ -1,0 +1,50 @@
+"""What a fit leaves undecided: covariance, and the parameters the data do not determine."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+
+class Covariance(NamedTuple):
+    """Of the model's parameters, before any scale of the residuals."""
+
+    matrix: Float[Array, "parameters parameters"]  #: NaN for what the data do not determine
+    undetermined: Bool[Array, "parameters"]
+
+
+def covariance(R: Float[Array, "free free"], expand: Float[Array, "parameters free"]) -> Covariance:
+    """``G (R^T R)^-1 G^T``, with G the derivative of the parameters by the free vector.
+
+    Columns of R are scaled to length 1, so that units do not matter. If the scaled R is singular to
+    rounding, its null directions are left out, and the parameters they move are named.
+    """
+    length = jnp.linalg.norm(R, axis=0)
+    scale = jnp.where(length > 0, length, 1)
+    scaled = R / scale[None]
+    G = expand / scale[None]
+    size = scale.size
+    inverse = jax.scipy.linalg.solve_triangular(scaled, jnp.eye(size, dtype=R.dtype))
+    spread = G @ inverse
+    rounding = 10.0 * size * float(jnp.finfo(R.dtype).eps)
+    condition = jnp.linalg.norm(scaled) * jnp.linalg.norm(lax.stop_gradient(inverse))
+    regular = Covariance(spread @ spread.T, jnp.zeros(len(expand), bool))
+    return lax.cond(
+        condition * rounding < 1,
+        lambda: regular,
+        lambda: _singular(lax.stop_gradient(scaled), lax.stop_gradient(G), rounding),
+    )
+
+
+def _singular(scaled: Array, G: Array, rounding: float) -> Covariance:
+    finite = jnp.where(jnp.isfinite(scaled), scaled, 0)
+    _, values, Vt = jnp.linalg.svd(finite)
+    is_null = values <= rounding * jnp.max(values)
+    kept = jnp.where(is_null, 0, 1 / jnp.where(is_null, 1, values))
+    spread = G @ (Vt.T * kept[None])
+    along_null = jnp.linalg.norm(G @ jnp.where(is_null[:, None], Vt, 0).T, axis=1)
+    undetermined = along_null > 1e-3 * jnp.linalg.norm(G, axis=1)
+    either = undetermined[:, None] | undetermined[None]
+    return Covariance(jnp.where(either, jnp.nan, spread @ spread.T), undetermined)

@@ -1,0 +1,47 @@
+"""Fits of all 27 NIST problems from both starts, with default settings."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import mlcalc_jax as mc
+
+RUNS = [(name, start) for name in mc.data.NIST for start in (1, 2)]
+
+
+def correct_digits(found: Any, certified: Any) -> float:
+    """The number of correct digits of the worst entry, at most the 11 that are certified."""
+    error = np.abs(np.asarray(found) - certified) / np.abs(certified)
+    return float(np.min(-np.log10(np.maximum(error, 1e-11))))
+
+
+@pytest.mark.parametrize("name", mc.data.NIST)
+def test_models_meet_the_certificate(name: str) -> None:
+    """Outside fact: the residual sum of squares NIST certifies at its parameters."""
+    data = mc.data.nist(name)
+    found = mc.LeastSquares(data.model, data.x, data.y)(data.certified)
+    if name == "Lanczos1":
+        assert found < 1e-20  # the certified 1.4e-25 needs more digits than are printed
+    else:
+        assert_allclose(found, data.residual_sum_of_squares, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "start"), RUNS)
+def test_certified_digits(name: str, start: int) -> None:
+    """Outside fact: NIST's certified parameters, standard deviations and sum of squares."""
+    data = mc.data.nist(name)
+    fit = mc.fit(data.model, data.starts[start - 1], data.x, data.y)
+    assert fit.success, fit.message
+    assert correct_digits(fit.params, data.certified) >= 8
+    assert fit.degrees_of_freedom == data.degrees_of_freedom
+    if name != "Lanczos1":
+        assert correct_digits(fit.stderr, data.certified_stderr) >= 7
+        assert correct_digits(fit.chi_squared, data.residual_sum_of_squares) >= 8
+
+
+def test_unknown_problem() -> None:
+    """Outside fact: the documented error names what there is."""
+    with pytest.raises(ValueError, match=r"no NIST problem 'Misra9'; there are Bennett5, BoxBOD"):
+        mc.data.nist("Misra9")
