@@ -9,10 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import losses, models, network, transforms
+from ._curve_fit import curve_fit
 from ._fit import fit
 from ._minimise import minimise
+from ._multistart import multistart
 from ._path import Path, Status
 from ._problem import LeastSquares, Minibatches
+from ._regression import straight_line
 from ._result import Fit
 from .optimisers import gauss_newton, levenberg_marquardt, newton, steepest_descent, tunable
 
@@ -27,6 +30,7 @@ __all__ = [
     "Minibatches",
     "Path",
     "Status",
+    "curve_fit",
     "data",
     "fit",
     "gauss_newton",
@@ -34,10 +38,12 @@ __all__ = [
     "losses",
     "minimise",
     "models",
+    "multistart",
     "network",
     "newton",
     "plots",
     "steepest_descent",
+    "straight_line",
     "transforms",
     "tunable",
 ]

@@ -37,7 +37,9 @@ class State(NamedTuple):
 
     at: Float[Array, "free"]
     here: Local
+    left: Float[Array, ""]  #: the length of the part of r that the free numbers can reach
     trust: Trust
+    proposed: Proposal  #: the step to try next
     steps: Int[Array, ""]
     bends: Int[Array, ""]  #: how often the second derivative was asked for
     status: Int[Array, ""]
@@ -85,64 +87,62 @@ def converge(
         weak = eps * jnp.where(held, 1, jnp.linalg.norm(of.R, axis=0))
         return jnp.linalg.norm(only.R @ step(only, jnp.where(weak > 0, weak, 1)))
 
-    def go(now: State) -> State:
-        of, cost = now.here.triangle, now.here.cost
-        stuck = held(now.at, of)
-        trust = now.trust._replace(scale=lengths(of, now.trust))
-        proposed = propose(
-            without(of, stuck), now.at, trust, lambda d: bend(problem, params_of, now.at, d)
-        )
-        if limits is not None and stuck is not None:
-            proposed = within(proposed, of, now.at, stuck, trust, limits)
-        trial = now.at + proposed.d
-        there = local(problem, params_of, trial)
-        left, still_left = (
-            reachable(of, stuck),
-            reachable(there.triangle, held(trial, there.triangle)),
-        )
+    def has_arrived(cost: Array, left: Array) -> Array:
+        return left <= jnp.maximum(tolerance * jnp.sqrt(cost), eps * size_of_y)
 
+    def next_step(at: Array, here: Local, trust: Trust) -> Proposal:
+        stuck = held(at, here.triangle)
+        of = without(here.triangle, stuck)
+        proposed = propose(of, at, trust, lambda d: bend(problem, params_of, at, d))
+        if limits is None or stuck is None:
+            return proposed
+        return within(proposed, here.triangle, at, stuck, trust, limits)
+
+    def go(now: State) -> State:
+        """Try the step, judge it, and propose the next; the first try is the start itself."""
+        is_first, cost = now.steps < 0, now.here.cost
+        trial = now.at + now.proposed.d
+        there = local(problem, params_of, trial)
+        left = reachable(there.triangle, held(trial, there.triangle))
+        is_finite = jnp.isfinite(there.cost) & jnp.all(jnp.isfinite(there.triangle.R))
         decrease = cost - there.cost
         rounding = 2 * eps * (cost + jnp.sqrt(cost) * size_of_y)
-        is_finite = jnp.isfinite(there.cost) & jnp.all(jnp.isfinite(there.triangle.R))
         is_level = jnp.abs(decrease) <= rounding
-        is_better = is_finite & jnp.where(is_level, still_left < left, decrease > 0)
+        is_better = is_finite & jnp.where(is_level, left < now.left, decrease > 0)
 
-        is_flat = is_better & has_arrived(there.cost, still_left)
-        is_tiny = jnp.all(jnp.abs(proposed.d) <= 2 * eps * jnp.abs(trial))
-        status = jnp.select(
-            [
-                is_flat,
-                jnp.where(is_better, there.cost, cost) <= (4 * eps * size_of_y) ** 2,
-                ~is_better & is_finite & (left**2 <= rounding),
-                is_tiny & (trust.damping <= 1),
-                is_tiny,
-            ],
-            [
-                Status.GRADIENT_BELOW_TOLERANCE,
-                Status.COST_CONVERGED,
-                Status.COST_CONVERGED,
-                Status.STEP_CONVERGED,
-                Status.STALLED,
-            ],
-            _RUNNING,
+        is_tiny = ~is_first & jnp.all(jnp.abs(now.proposed.d) <= 2 * eps * jnp.abs(trial))
+        judged = judge(now.trust, now.proposed, jnp.where(is_level, 0, decrease), is_better)
+        at, here, left = jax.tree.map(
+            lambda new, old: jnp.where(is_better, new, old),
+            (trial, there, left),
+            (now.at, now.here, now.left),
         )
-        trust = judge(trust, proposed, jnp.where(is_level, 0, decrease), is_better)
-        at, here = jax.tree.map(
-            lambda a, b: jnp.where(is_better, a, b), (trial, there), (now.at, now.here)
+        trust = jax.tree.map(lambda a, b: jnp.where(is_first, a, b), now.trust, judged)
+        ends = {
+            Status.NON_FINITE: is_first & ~is_finite,
+            Status.GRADIENT_BELOW_TOLERANCE: is_better & has_arrived(here.cost, left),
+            Status.COST_CONVERGED: (here.cost <= (4 * eps * size_of_y) ** 2)
+            | (~is_better & is_finite & (left**2 <= rounding)),
+            Status.STEP_CONVERGED: is_tiny & (now.trust.damping <= 1),
+            Status.STALLED: is_tiny,
+        }
+        status = jnp.select(list(ends.values()), list(ends), _RUNNING)
+        trust = trust._replace(
+            scale=lengths(here.triangle, trust), is_bent=trust.is_bent & (status == _RUNNING)
         )
+        proposed = next_step(at, here, trust)
         after = State(
             at=at,
             here=here,
+            left=left,
             trust=trust,
+            proposed=proposed,
             steps=now.steps + 1,
             bends=now.bends + proposed.is_bent,
             status=status.astype(jnp.int32),
             trace=now.trace,
         )
-        return noted(after, jnp.linalg.norm(trust.scale * proposed.d))
-
-    def has_arrived(cost: Array, left: Array) -> Array:
-        return left <= jnp.maximum(tolerance * jnp.sqrt(cost), eps * size_of_y)
+        return noted(after, jnp.linalg.norm(now.trust.scale * now.proposed.d))
 
     def noted(now: State, length: Array) -> State:
         if now.trace is None:
@@ -153,29 +153,32 @@ def converge(
         row = jnp.concatenate([now.at, numbers])
         return now._replace(trace=now.trace.at[now.steps].set(row))
 
-    here = local(problem, params_of, at)
-    is_finite = jnp.isfinite(here.cost) & jnp.all(jnp.isfinite(here.triangle.R))
-    has_begun_there = has_arrived(here.cost, reachable(here.triangle, held(at, here.triangle)))
-    first = State(
-        at=at,
-        here=here,
-        trust=first_trust(at, damping, reach),
-        steps=jnp.zeros((), jnp.int32),
-        bends=jnp.zeros((), jnp.int32),
-        status=jnp.select(
-            [~is_finite, has_begun_there],
-            [Status.NON_FINITE, Status.GRADIENT_BELOW_TOLERANCE],
-            _RUNNING,
-        ).astype(jnp.int32),
-        trace=jnp.zeros((rows, at.size + 4), at.dtype) if rows else None,
-    )
     last = lax.while_loop(
         lambda now: (now.status == _RUNNING) & (now.steps < steps),
         go,
-        noted(first, jnp.zeros((), at.dtype)),
+        _before(at, first_trust(at, damping, reach), rows),
     )
     status = jnp.where(last.status == _RUNNING, Status.STEPS_USED, last.status)
     return last._replace(status=status)
+
+
+def _before(at: Array, trust: Trust, rows: int) -> State:
+    """Nothing is known yet, and the start is the first point to try."""
+    size, nothing = at.size, jnp.zeros_like(at)
+    unknown = jnp.asarray(jnp.finfo(at.dtype).max, at.dtype)
+    no, zero = jnp.asarray(False), jnp.zeros((), at.dtype)
+    R = jnp.zeros((size, size), at.dtype)
+    return State(
+        at=at,
+        here=Local(unknown, Triangle(R, nothing, zero)),
+        left=unknown,
+        trust=trust,
+        proposed=Proposal(nothing, zero, no, no),
+        steps=jnp.full((), -1, jnp.int32),
+        bends=jnp.zeros((), jnp.int32),
+        status=jnp.full((), _RUNNING, jnp.int32),
+        trace=jnp.zeros((rows, size + 4), at.dtype) if rows else None,
+    )
 
 
 def without(of: Triangle, held: Array | None) -> Triangle:

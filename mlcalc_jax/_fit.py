@@ -1,6 +1,7 @@
 """Least squares to convergence, with uncertainties: the front door."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -175,7 +176,9 @@ def _by_descent(
     freed = _Freed(problem.model, options.freedom)
     free = problem.replace(model=freed, x=(problem.x, start))
     at = options.freedom.vector(start)
-    path = minimise(free, at, method, options.steps)
+    slope = jnp.linalg.norm(jax.grad(free)(at))
+    relative = jnp.finfo(at.dtype).eps ** (2 / 3) if tolerance is None else tolerance
+    path = minimise(free, at, method, options.steps, gradient_tolerance=relative * slope)
     solution = _fit(
         1.0, problem, start, None, tolerance, options._replace(steps=0), at=jnp.asarray(path.final)
     )
@@ -195,11 +198,16 @@ def _by_descent(
     }
 
 
-class _Freed(NamedTuple):
+@dataclass(frozen=True)
+class _Freed:
     """A model as a function of the free vector; the start comes with the data."""
 
     model: Model
     freedom: Freedom
+
+    @property
+    def __name__(self) -> str:
+        return model_name(self.model)
 
     def __call__(self, at: Array, x: Any) -> Any:
         x, start = x
@@ -237,7 +245,8 @@ def _fit(
         lambda at: spec.params(at, jax.lax.stop_gradient(start)),
         jax.lax.stop_gradient(at),
         limits,
-        0.0 if in_one else damping,
+        # As good as none, but enough for a solution of ordinary size where there are many.
+        (10 * jnp.finfo(at.dtype).eps) ** 2 if in_one else damping,
         options.steps,
         tolerance,
         options.steps + 1,

@@ -1,7 +1,8 @@
 """Several data sets with one model: parameters that are shared, and parameters of each set."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,8 @@ from ._problem import model_name
 from ._types import Model, Params
 
 
-class Together(NamedTuple):
+@dataclass(frozen=True)
+class Together:
     """A model of all data sets at once, end to end in one vector."""
 
     model: Model

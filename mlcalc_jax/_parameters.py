@@ -24,13 +24,23 @@ class Freedom(NamedTuple):
     transforms: tuple[tuple[Transform, tuple[int, ...]], ...]  #: each with the places it acts on
     tie: Callable[[Params], Params] | None
 
-    def vector(self, start: Params) -> Float[Array, "free"]:
-        """The free numbers of the start, on the scale of the fit."""
+    def vector(self, start: Params, on_scale: bool = True) -> Float[Array, "free"]:
+        """The free numbers of the start, on the scale of the fit or as they are."""
         flat, _ = ravel_pytree(start)
-        return self._on_scale(flat)[np.array(self.free)]
+        return (self._on_scale(flat) if on_scale else flat)[np.array(self.free)]
+
+    def placed(self, numbers: Float[Array, "free"], start: Params) -> Params:
+        """The start with other free numbers, as they are."""
+        flat, unravel = ravel_pytree(start)
+        return unravel(flat.at[np.array(self.free)].set(numbers))
 
     def params(self, at: Float[Array, "free"], start: Params) -> Params:
         """The model's parameters where the free vector is ``at``."""
+        params = self.untied(at, start)
+        return params if self.tie is None else self.tie(params)
+
+    def untied(self, at: Float[Array, "free"], start: Params) -> Params:
+        """What the user would start from to be at ``at``."""
         flat, unravel = ravel_pytree(start)
         if len(self.free) == flat.size and not self.transforms:
             flat = at
@@ -39,8 +49,7 @@ class Freedom(NamedTuple):
             for transform, places in self.transforms:
                 here = np.array(places)
                 flat = flat.at[here].set(transform.to_full(flat[here]))
-        params = unravel(flat)
-        return params if self.tie is None else self.tie(params)
+        return unravel(flat)
 
     def limits(self, low: Any, high: Any) -> tuple[Array, Array]:
         """Bounds of all numbers, as bounds of the free vector."""
