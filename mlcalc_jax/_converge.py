@@ -13,6 +13,7 @@ from ._path import Status
 from ._problem import LeastSquares
 from ._trust import Proposal, Trust, first_trust, judge, lengths, propose
 from ._types import ArrayLike
+from ._uncertainty import is_well_conditioned
 
 _RUNNING = -1
 
@@ -55,7 +56,7 @@ def converge(
     steps: ArrayLike,
     tolerance: ArrayLike,
     rows: int,
-    reach: ArrayLike = 1.0,
+    linear: bool = False,
 ) -> State:
     """Fit from ``at``, within ``limits``, and keep a trace of ``rows`` rows (0 for none).
 
@@ -68,6 +69,8 @@ def converge(
     - COST_CONVERGED: the fit is exact, or what a step could still gain is below rounding.
     - STEP_CONVERGED: the step is below the rounding of the parameters.
     - STALLED: the same, but only because lambda has grown, as in front of a cliff.
+
+    A ``linear`` model is solved by one undamped step, unless its Jacobian is nearly singular.
     """
     size_of_y = problem.magnitude()
     eps = jnp.finfo(at.dtype).eps
@@ -123,12 +126,15 @@ def converge(
             Status.GRADIENT_BELOW_TOLERANCE: is_better & has_arrived(here.cost, left),
             Status.COST_CONVERGED: (here.cost <= (4 * eps * size_of_y) ** 2)
             | (~is_better & is_finite & (left**2 <= rounding)),
-            Status.STEP_CONVERGED: is_tiny & (now.trust.damping <= 1),
+            Status.STEP_CONVERGED: is_tiny & (now.proposed.damping <= 1),
             Status.STALLED: is_tiny,
         }
         status = jnp.select(list(ends.values()), list(ends), _RUNNING)
+        if linear:
+            is_clear = is_first & is_well_conditioned(here.triangle.R)
+            trust = trust._replace(damping=jnp.where(is_clear, eps**2, trust.damping))
         trust = trust._replace(
-            scale=lengths(here.triangle, trust), is_bent=trust.is_bent & (status == _RUNNING)
+            scale=lengths(here.triangle, trust, at), is_bent=trust.is_bent & (status == _RUNNING)
         )
         proposed = next_step(at, here, trust)
         after = State(
@@ -156,7 +162,7 @@ def converge(
     last = lax.while_loop(
         lambda now: (now.status == _RUNNING) & (now.steps < steps),
         go,
-        _before(at, first_trust(at, damping, reach), rows),
+        _before(at, first_trust(at, damping, jnp.inf if linear else 3.0), rows),
     )
     status = jnp.where(last.status == _RUNNING, Status.STEPS_USED, last.status)
     return last._replace(status=status)
@@ -173,7 +179,7 @@ def _before(at: Array, trust: Trust, rows: int) -> State:
         here=Local(unknown, Triangle(R, nothing, zero)),
         left=unknown,
         trust=trust,
-        proposed=Proposal(nothing, zero, no, no),
+        proposed=Proposal(nothing, trust.damping, zero, no, no),
         steps=jnp.full((), -1, jnp.int32),
         bends=jnp.zeros((), jnp.int32),
         status=jnp.full((), _RUNNING, jnp.int32),
@@ -201,7 +207,7 @@ def within(
     to_limit = jnp.where(crosses, jnp.clip(at + d, low, high) - at, 0)
     rest = of._replace(z=of.z + of.R @ to_limit)
     stays = held | crosses
-    adapted = step(without(rest, stays), jnp.sqrt(trust.damping) * trust.scale)
+    adapted = step(without(rest, stays), jnp.sqrt(proposed.damping) * trust.scale)
     shrink = jnp.minimum(
         1, jnp.linalg.norm(trust.scale * d) / (jnp.linalg.norm(trust.scale * adapted) + 1e-300)
     )

@@ -236,7 +236,6 @@ def _fit(
         linear = problem.loss is None and is_linear(
             lambda at: _predicted(problem, params_of(at)), at
         )
-    in_one = linear and bounds is None
     limits = None if bounds is None else spec.limits(*(b.astype(at.dtype) for b in bounds))
     if tolerance is None:
         tolerance = jnp.finfo(at.dtype).eps ** (2 / 3)
@@ -245,12 +244,11 @@ def _fit(
         lambda at: spec.params(at, jax.lax.stop_gradient(start)),
         jax.lax.stop_gradient(at),
         limits,
-        # As good as none, but enough for a solution of ordinary size where there are many.
-        (10 * jnp.finfo(at.dtype).eps) ** 2 if in_one else damping,
+        damping,
         options.steps,
         tolerance,
         options.steps + 1,
-        jnp.inf if in_one else 1.0,
+        linear and bounds is None,
     )
     at = last.at
     if options.is_traced:

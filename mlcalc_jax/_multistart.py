@@ -68,7 +68,7 @@ def multistart(
         raise ValueError(f"give spread, or bounds on both sides of {', '.join(bare)}")
 
     def start_at(at: Any) -> Params:
-        return in_precision_of(one.start, one.freedom.untied, at, one.start)
+        return in_precision_of(one.start, lambda: one.freedom.untied(jnp.asarray(at), one.start))
 
     at = in_precision_of(one.start, one.freedom.vector, one.start)
     ends, costs, status = in_precision_of(

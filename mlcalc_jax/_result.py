@@ -96,6 +96,8 @@ class Fit:
         """How it ended, as a sentence (one fit at a time)."""
         status = Status(int(self.status))
         text = status.message
+        if status == Status.GRADIENT_BELOW_TOLERANCE:
+            text = "Converged: the parameters can reach no more of the residuals."
         if status == Status.SINGULAR:
             who = [name for name, bad in zip(self.names, self.undetermined, strict=True) if bad]
             text += f" Undetermined: {', '.join(who)}."

@@ -36,22 +36,31 @@ class Proposal(NamedTuple):
     """A step, and what it promises."""
 
     d: Float[Array, "parameters"]
+    damping: Float[Array, ""]  #: lambda, raised if the step would have been too long
     predicted: Float[Array, ""]  #: by how much the local model says the cost will fall
     is_cut: Bool[Array, ""]  #: whether it would have been longer
     is_bent: Bool[Array, ""]  #: whether the second derivative was asked for
 
 
 def first_trust(
-    at: Float[Array, "parameters"], damping: ArrayLike, reach: ArrayLike = 1.0
+    at: Float[Array, "parameters"], damping: ArrayLike, reach: ArrayLike = 3.0
 ) -> Trust:
     """Before the first step."""
     first, growth, reach = (jnp.asarray(value, at.dtype) for value in (damping, 2, reach))
     return Trust(first, growth, jnp.zeros_like(at), reach, jnp.asarray(True))
 
 
-def lengths(of: Triangle, trust: Trust) -> Float[Array, "parameters"]:
-    """D: the column lengths of J, slow to forget longer ones; 1 for a column of zeros."""
+def lengths(
+    of: Triangle, trust: Trust, at: Float[Array, "parameters"]
+) -> Float[Array, "parameters"]:
+    """D: the column lengths of J, slow to forget longer ones; 1 for a column of zeros.
+
+    A column whose whole parameter could not change r by more than rounding is not trusted to be
+    that short.
+    """
     scale = jnp.maximum(_MEMORY * trust.scale, jnp.linalg.norm(of.R, axis=0))
+    unseen = jnp.finfo(at.dtype).eps * jnp.hypot(jnp.linalg.norm(of.z), of.rest)
+    scale = jnp.maximum(scale, jnp.where(at == 0, 0, unseen / jnp.where(at == 0, 1, jnp.abs(at))))
     return jnp.where(scale > 0, scale, 1)
 
 
@@ -68,28 +77,52 @@ def propose(
     d + a follows a curved valley. ``bend(d)`` gives ``J^T r''``; it is asked only where the last
     step found the surface curved.
     """
-    weight = jnp.sqrt(trust.damping) * trust.scale
-    d = step(of, weight)
-    size, far = jnp.linalg.norm(trust.scale * at), jnp.linalg.norm(trust.scale * d)
+    size = jnp.linalg.norm(trust.scale * at)
     limit = jnp.where(size > 0, trust.reach * size, jnp.inf)
-    is_cut = far > limit
-    d = jnp.where(is_cut, d * (limit / jnp.where(is_cut, far, 1)), d)
+    damping, d = _within_reach(of, trust, limit)
 
     def accelerated(d: Array) -> Array:
-        R = damped(of, weight).R
+        R = damped(of, jnp.sqrt(damping) * trust.scale).R
         half = jax.scipy.linalg.solve_triangular(R, bend(d), trans=1)
         a = -jax.scipy.linalg.solve_triangular(R, half) / 2
-        is_small = jnp.linalg.norm(trust.scale * a) <= _SHARPEST_BEND * jnp.linalg.norm(
-            trust.scale * d
-        )
-        return d + jnp.where(is_small, a, 0)
+        longest = _SHARPEST_BEND * jnp.linalg.norm(trust.scale * d)
+        return d + jnp.where(jnp.linalg.norm(trust.scale * a) <= longest, a, 0)
 
     return Proposal(
         d=lax.cond(trust.is_bent, accelerated, lambda d: d, d),
+        damping=damping,
         predicted=predicted_decrease(of, d),
-        is_cut=is_cut,
+        is_cut=damping > trust.damping,
         is_bent=trust.is_bent,
     )
+
+
+def _within_reach(of: Triangle, trust: Trust, limit: Array) -> tuple[Array, Array]:
+    """Lambda, raised until the step is no longer than the limit, and the step.
+
+    Newton's method on the secular equation ``1 / |D d| = 1 / limit`` (Hebden; More and Sorensen).
+    """
+
+    def at(damping: Array) -> tuple[Array, Array]:
+        return damping, step(of, jnp.sqrt(damping) * trust.scale)
+
+    def length(d: Array) -> Array:
+        return jnp.linalg.norm(trust.scale * d)
+
+    def raised(now: tuple[Array, tuple[Array, Array]]) -> tuple[Array, tuple[Array, Array]]:
+        tries, (damping, d) = now
+        far = length(d)
+        R = damped(of, jnp.sqrt(damping) * trust.scale).R
+        w = jax.scipy.linalg.solve_triangular(R, trust.scale * (trust.scale * d / far), trans=1)
+        more = (far - limit) / limit / jnp.vdot(w, w)
+        return tries + 1, at(damping + jnp.maximum(more, damping))
+
+    _, found = lax.while_loop(
+        lambda now: (now[0] < 10) & (length(now[1][1]) > 1.1 * limit),
+        raised,
+        (jnp.zeros((), jnp.int32), at(trust.damping)),
+    )
+    return found
 
 
 def judge(trust: Trust, proposed: Proposal, decrease: Array, is_better: Array) -> Trust:
@@ -99,7 +132,7 @@ def judge(trust: Trust, proposed: Proposal, decrease: Array, is_better: Array) -
     gain = jnp.where(is_better, gain, 0)
     factor = jnp.where(is_better, jnp.maximum(1 / 3, 1 - (2 * gain - 1) ** 3), trust.growth)
     return Trust(
-        damping=jnp.clip(trust.damping * factor, 1 / widest, widest),
+        damping=jnp.clip(proposed.damping * factor, 1 / widest, widest),
         growth=jnp.where(is_better, 2, jnp.minimum(2 * trust.growth, widest)),
         scale=trust.scale,
         reach=jnp.where(is_better & proposed.is_cut & (gain > 0.75), 5, 1) * trust.reach,

@@ -38,6 +38,15 @@ def covariance(R: Float[Array, "free free"], expand: Float[Array, "parameters fr
     )
 
 
+def is_well_conditioned(R: Float[Array, "free free"]) -> Bool[Array, ""]:
+    """Whether the column-scaled R loses no more than half of the digits."""
+    length = jnp.linalg.norm(R, axis=0)
+    scaled = R / jnp.where(length > 0, length, 1)[None]
+    inverse = jax.scipy.linalg.solve_triangular(scaled, jnp.eye(len(R), dtype=R.dtype))
+    condition = jnp.linalg.norm(scaled) * jnp.linalg.norm(inverse)
+    return condition < jnp.finfo(R.dtype).eps ** -0.5
+
+
 def _singular(scaled: Array, G: Array, rounding: float) -> Covariance:
     finite = jnp.where(jnp.isfinite(scaled), scaled, 0)
     _, values, Vt = jnp.linalg.svd(finite)

@@ -7,6 +7,7 @@ jitted, vmapped and differentiated. A model that :func:`starts_from` decorates h
 """
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, runtime_checkable
 
 import jax
@@ -62,7 +63,8 @@ def polynomial(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
 
     Parameters: ``coefficients``, a vector, lowest power first, entry k in [y]/[x]^k.
     """
-    return jnp.polyval(jnp.flip(jnp.asarray(params["coefficients"])), jnp.asarray(x))
+    x, coefficients = jnp.asarray(x), jnp.asarray(params["coefficients"])
+    return reduce(lambda so_far, c: so_far * x + c, coefficients[::-1], jnp.zeros_like(x))
 
 
 @starts_from(_guess.guess_gaussian)

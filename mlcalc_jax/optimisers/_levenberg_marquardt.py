@@ -55,7 +55,7 @@ def _update(
     problem = needs_least_squares("levenberg_marquardt", value_fn)
     flat, unravel = ravel_pytree(params)
     here = local(problem, unravel, flat)
-    state = state._replace(scale=lengths(here.triangle, state))
+    state = state._replace(scale=lengths(here.triangle, state, flat))
     proposed = propose(here.triangle, flat, state, lambda d: bend(problem, unravel, flat, d))
     before = here.cost if value is None else value
     decrease = before - value_fn(optax.apply_updates(params, unravel(proposed.d)))

@@ -1,0 +1,509 @@
+"""fit against SciPy, lmfit, iminuit and closed forms."""
+
+from typing import Any, Literal
+
+import iminuit
+import jax
+import jax.numpy as jnp
+import lmfit
+import numpy as np
+import optax
+import pytest
+from iminuit.cost import LeastSquares as MinuitCost
+from numpy.testing import assert_allclose
+from scipy import optimize
+
+import mlcalc_jax as mc
+
+from .cases import counting
+
+NAMES = ("amplitude", "mu", "offset", "sigma")
+X = np.linspace(-3.0, 3.0, 60)
+NOISE = np.random.default_rng(5).normal(size=60)
+SIGMA = 0.1 + 0.05 * np.cos(X) ** 2
+START = {"amplitude": 1.5, "mu": 0.1, "sigma": 1.1, "offset": 0.3}
+
+
+def peak(x: Any, amplitude: Any, mu: Any, offset: Any, sigma: Any) -> Any:
+    return amplitude * np.exp(-(((x - mu) / sigma) ** 2) / 2) + offset
+
+
+Y = peak(X, 2.0, 0.3, 0.5, 0.8) + SIGMA * NOISE
+P0 = [START[name] for name in NAMES]
+
+
+def flat(params: Any) -> np.ndarray:
+    """The peak's parameters as a vector."""
+    return np.array([params[name] for name in NAMES])
+
+
+def scipys(**options: Any) -> Any:
+    """SciPy's curve_fit, driven to the end."""
+    return optimize.curve_fit(peak, X, Y, P0, xtol=1e-15, ftol=1e-15, gtol=1e-15, **options)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("sigma", [None, 0.2, SIGMA], ids=["none", "number", "array"])
+def test_agrees_with_scipy(sigma: Any, absolute: bool) -> None:
+    """Outside fact: scipy.optimize.curve_fit, parameters and covariance."""
+    fit = mc.fit(mc.models.gaussian_peak, START, X, Y, sigma, absolute_sigma=absolute)
+    spread = None if sigma is None else np.broadcast_to(sigma, X.shape)
+    popt, pcov = scipys(sigma=spread, absolute_sigma=absolute)
+    assert fit.success
+    assert_allclose(flat(fit.params), popt, rtol=1e-7)
+    assert_allclose(fit.covariance, pcov, rtol=2e-5, atol=1e-10)
+    assert_allclose(flat(fit.stderr), np.sqrt(np.diag(pcov)), rtol=1e-5)
+
+
+def test_agrees_with_scipy_on_correlated_data() -> None:
+    """Outside fact: curve_fit with a covariance matrix; masked points are as if removed."""
+    C = 0.01 * np.exp(-np.abs(X[:, None] - X) / 0.4)
+    fit = mc.fit(mc.models.gaussian_peak, START, X, Y, y_covariance=C, absolute_sigma=True)
+    popt, pcov = scipys(sigma=C, absolute_sigma=True)
+    assert_allclose(flat(fit.params), popt, rtol=1e-6)
+    assert_allclose(fit.covariance, pcov, rtol=1e-4, atol=1e-9)
+    keep = np.arange(60) % 7 != 0
+    masked = mc.fit(mc.models.gaussian_peak, START, X, Y, y_covariance=C, mask=keep)
+    removed = mc.fit(
+        mc.models.gaussian_peak, START, X[keep], Y[keep], y_covariance=C[np.ix_(keep, keep)]
+    )
+    assert_allclose(flat(masked.params), flat(removed.params), rtol=1e-9)
+    assert_allclose(masked.covariance, removed.covariance, rtol=1e-7)
+
+
+@pytest.mark.parametrize("low", [-np.inf, 0.55], ids=["inside", "at a bound"])
+def test_agrees_with_scipy_under_bounds(low: float) -> None:
+    """Outside fact: curve_fit's trust region."""
+    bounds = ([0, -1, low, 0.1], [5, 1, 2, 3])
+    start = [1.5, 0.1, 0.7, 1.1]
+    popt, pcov = optimize.curve_fit(
+        peak, X, Y, start, SIGMA, bounds=bounds, xtol=1e-15, ftol=1e-15, gtol=1e-15
+    )
+    named = {n: (a, b) for n, a, b in zip(NAMES, *bounds, strict=True)}
+    begin = START | {"offset": 0.7}
+    fit = mc.fit(mc.models.gaussian_peak, begin, X, Y, SIGMA, bounds=named)
+    assert fit.success
+    assert fit.at_bound == (["offset"] if low > 0 else [])
+    assert_allclose(flat(fit.params), popt, rtol=2e-6)
+    assert_allclose(fit.covariance, pcov, rtol=2e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["soft_l1", "huber", "cauchy", "arctan"])
+def test_agrees_with_scipy_on_robust_losses(name: str) -> None:
+    """Outside fact: scipy.optimize.least_squares with its loss and f_scale."""
+    y = Y + np.where(np.arange(60) % 9 == 4, 1.5, 0)
+    found = optimize.least_squares(
+        lambda p: (peak(X, *p) - y) / SIGMA, P0, loss=name, f_scale=1.3, xtol=1e-15, ftol=1e-15
+    )
+    fit = mc.fit(mc.models.gaussian_peak, START, X, y, SIGMA, loss=getattr(mc.losses, name)(1.3))
+    assert fit.success
+    assert_allclose(fit.cost, 2 * found.cost, rtol=1e-10)
+    assert_allclose(flat(fit.params), found.x, rtol=2e-5)
+    expected = np.linalg.inv(found.jac.T @ found.jac) * 2 * found.cost / 56
+    assert_allclose(fit.covariance, expected, rtol=2e-3, atol=1e-7)
+
+
+def test_poisson_is_the_likelihood() -> None:
+    """Outside fact: the minimum SciPy finds of the log-likelihood, and the inverse information."""
+    counts = np.random.default_rng(2).poisson(20 * peak(X, 2.0, 0.3, 0.5, 0.8))
+    start = {"amplitude": 30.0, "mu": 0.0, "sigma": 1.0, "offset": 8.0}
+    fit = mc.fit(mc.models.gaussian_peak, start, X, counts, loss="poisson")
+
+    def negative_log_likelihood(p: Any) -> Any:
+        f = peak(X, *p)
+        return np.sum(f - counts * np.log(f))
+
+    found = optimize.minimize(
+        negative_log_likelihood,
+        [30.0, 0.0, 8.0, 1.0],
+        method="Nelder-Mead",
+        options={"xatol": 1e-10, "fatol": 1e-12, "maxiter": 10_000},
+    )
+    assert fit.success
+    assert_allclose(flat(fit.params), found.x, rtol=1e-5)
+    f = peak(X, *flat(fit.params))
+    J = optimize.approx_fprime(flat(fit.params), lambda p: peak(X, *p), 1e-7)
+    assert_allclose(fit.covariance, np.linalg.inv(J.T / f @ J), rtol=1e-4, atol=1e-8)
+
+
+def test_agrees_with_lmfit() -> None:
+    """Outside fact: lmfit with a fixed parameter, an expression, its statistics."""
+    model = lmfit.Model(peak)
+    start = model.make_params(amplitude=1.5, mu=0.1, offset=0.5, sigma=1.1)
+    start["offset"].vary = False
+    theirs = model.fit(Y, start, x=X, weights=1 / SIGMA, fit_kws={"xtol": 1e-15, "ftol": 1e-15})
+    ours = mc.fit(mc.models.gaussian_peak, START | {"offset": 0.5}, X, Y, SIGMA, fixed={"offset"})
+    assert_allclose(flat(ours.params), [theirs.params[n].value for n in NAMES], rtol=1e-6)
+    assert_allclose(flat(ours.stderr), [theirs.params[n].stderr for n in NAMES], rtol=1e-4)
+    assert ours.stderr["offset"] == 0
+    for name in ("aic", "bic"):
+        assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-9)
+    assert_allclose(ours.reduced_chi_squared, theirs.redchi, rtol=1e-9)
+    low, high = ours.profile("mu", 0.95)
+    table = lmfit.conf_interval(theirs, theirs, p_names=["mu"], sigmas=[0.95])["mu"]
+    assert_allclose([low, high], [table[0][1], table[2][1]], rtol=1e-4)
+
+    start["offset"].set(vary=True, expr="amplitude / 4")
+    theirs = model.fit(Y, start, x=X, weights=1 / SIGMA, fit_kws={"xtol": 1e-15, "ftol": 1e-15})
+    free = {name: START[name] for name in ("amplitude", "mu", "sigma")}
+    ours = mc.fit(
+        mc.models.gaussian_peak, free, X, Y, SIGMA, tie=lambda p: p | {"offset": p["amplitude"] / 4}
+    )
+    assert_allclose(flat(ours.params), [theirs.params[n].value for n in NAMES], rtol=1e-6)
+    assert_allclose(flat(ours.stderr), [theirs.params[n].stderr for n in NAMES], rtol=1e-4)
+
+
+def test_agrees_with_minuit() -> None:
+    """Outside fact: MIGRAD's minimum and MINOS intervals."""
+    minuit = iminuit.Minuit(MinuitCost(X, Y, SIGMA, peak), *P0)
+    minuit.strategy = 2
+    minuit.tol = 1e-6
+    minuit.migrad()
+    minuit.minos()
+    fit = mc.fit(mc.models.gaussian_peak, START, X, Y, SIGMA, absolute_sigma=True)
+    assert_allclose(fit.chi_squared, minuit.fval, rtol=1e-9)
+    assert_allclose(flat(fit.params), minuit.values, rtol=1e-4)
+    for name in NAMES:
+        low, high = fit.profile(name, 0.6826894921)
+        errors, value = minuit.merrors[name], fit.params[name]
+        assert_allclose([low - value, high - value], [errors.lower, errors.upper], rtol=2e-2)
+
+
+def test_profile_of_a_linear_model_is_the_exact_interval() -> None:
+    """Outside fact: for a linear model chi-squared is a parabola: value +- t stderr."""
+    fit = mc.fit(mc.models.line, {"slope": 0.0, "intercept": 0.0}, X, Y)
+    for name in ("slope", "intercept"):
+        assert_allclose(fit.profile(name, 0.9), fit.interval(name, 0.9), rtol=1e-7)
+    grid = fit.profile_map("slope", "intercept", resolution=5)
+    d = np.stack(np.meshgrid(grid.x, grid.y), axis=-1) - [fit.params[n] for n in grid.names]
+    C = fit.covariance[::-1, ::-1] / fit.reduced_chi_squared
+    assert_allclose(grid.rise, np.einsum("abi,ij,abj->ab", d, np.linalg.inv(C), d), atol=1e-9)
+
+
+def test_linear_models_take_one_step() -> None:
+    """Outside fact: numpy.linalg.lstsq, and the textbook's standard errors of a line."""
+    fit = mc.fit(mc.models.polynomial, {"coefficients": np.zeros(4)}, X, Y)
+    expected, rss, *_ = np.linalg.lstsq(np.vander(X, 4, increasing=True), Y)
+    assert_allclose(fit.params["coefficients"], expected, rtol=1e-9)
+    assert_allclose(fit.chi_squared, rss[0], rtol=1e-12)
+    assert fit.steps <= 2
+    line = mc.fit(mc.models.line, {"slope": 0.0, "intercept": 0.0}, X, Y, SIGMA)
+    assert line.steps == 1
+    formula = mc.straight_line(X, Y, SIGMA)
+    assert_allclose(line.params["slope"], formula.slope, rtol=1e-11)
+    assert_allclose(line.stderr["slope"], formula.slope_stderr, rtol=1e-11)
+    assert_allclose(line.stderr["intercept"], formula.intercept_stderr, rtol=1e-11)
+    _, C = np.polyfit(X, Y, 1, w=1 / SIGMA, cov=True)
+    assert_allclose(formula.slope_stderr**2, C[0, 0], rtol=1e-9)
+    assert_allclose(formula.intercept_stderr**2, C[1, 1], rtol=1e-9)
+    assert_allclose(formula.covariance, C[0, 1], rtol=1e-6, atol=1e-12)
+
+
+def test_a_robust_line_resists_an_outlier() -> None:
+    """Outside fact: the line the other points lie on."""
+    y = 2 * X - 1 + 0.01 * NOISE
+    y[7] = 40.0
+    fit = mc.fit(mc.models.line, None, X, y, 0.01, loss="cauchy")
+    assert_allclose([fit.params["slope"], fit.params["intercept"]], [2, -1], atol=0.01)
+    assert abs(float(mc.straight_line(X, y).slope) - 2) > 0.1
+
+
+@pytest.mark.parametrize(
+    "method",
+    [mc.gauss_newton(), mc.newton(), mc.levenberg_marquardt(1.0), optax.lbfgs()],
+    ids=["gauss_newton", "newton", "levenberg_marquardt", "lbfgs"],
+)
+def test_any_method_finds_the_optimum(method: Any) -> None:
+    """Outside fact: the default method, itself held to SciPy above."""
+    expected = mc.fit(mc.models.gaussian_peak, START, X, Y, SIGMA)
+    start = {"amplitude": 1.9, "mu": 0.25, "sigma": 0.85, "offset": 0.45}
+    fit = mc.fit(mc.models.gaussian_peak, start, X, Y, SIGMA, method=method, fixed=("offset",))
+    again = mc.fit(mc.models.gaussian_peak, start, X, Y, SIGMA, fixed=("offset",))
+    assert fit.success
+    assert_allclose(flat(fit.params), flat(again.params), rtol=1e-8)
+    assert_allclose(flat(fit.stderr), flat(again.stderr), rtol=1e-8)
+    assert fit.cost > expected.cost
+    assert_allclose(fit.path.cost[-1], fit.cost, rtol=1e-12)
+
+
+def test_undetermined_parameters_are_named() -> None:
+    """Outside fact: only a + b is determined; c's error is that of the model without b."""
+    fit = mc.fit(lambda p, x: (p["a"] + p["b"]) * x + p["c"], {"a": 1.0, "b": 2.0, "c": 0.0}, X, Y)
+    line = mc.straight_line(X, Y)
+    assert fit.status == mc.Status.SINGULAR
+    assert not fit.success
+    assert "Undetermined: a, b." in fit.message
+    assert np.isnan([fit.stderr["a"], fit.stderr["b"]]).all()
+    assert_allclose(fit.params["a"] + fit.params["b"], line.slope, rtol=1e-9)
+    assert_allclose(fit.stderr["c"] * np.sqrt(57 / 58), line.intercept_stderr, rtol=1e-9)
+
+
+def test_transforms_and_units_change_nothing() -> None:
+    """Outside fact: the optimum and its errors do not depend on the scale a parameter moves on."""
+    plain = mc.fit(mc.models.gaussian_peak, START, X, Y, SIGMA)
+    log = mc.transforms.log
+    other = mc.fit(
+        mc.models.gaussian_peak, START, X, Y, SIGMA, transforms={"sigma": log, "amplitude": log}
+    )
+    assert_allclose(flat(other.params), flat(plain.params), rtol=1e-9)
+    assert_allclose(other.covariance, plain.covariance, rtol=1e-7)
+    start = START | {"mu": 0.1e-10, "sigma": 1.1e-10, "amplitude": 1.5e10, "offset": 0.3e10}
+    tiny = mc.fit(mc.models.gaussian_peak, start, X * 1e-10, Y * 1e10, SIGMA * 1e10)
+    unit = np.array([1e10, 1e-10, 1e10, 1e-10])
+    assert_allclose(flat(tiny.params), unit * flat(plain.params), rtol=1e-9)
+    assert_allclose(tiny.covariance, np.outer(unit, unit) * plain.covariance, rtol=1e-7)
+
+
+def test_global_fit() -> None:
+    """Outside fact: SciPy on both data sets end to end, with one rate and two amplitudes."""
+    t, u = np.linspace(0, 3, 20), np.linspace(0, 2, 15)
+    a = 2 * np.exp(-1.3 * t) + 0.02 * NOISE[:20]
+    b = 5 * np.exp(-1.3 * u) + 0.02 * NOISE[20:35]
+    fit = mc.fit(
+        lambda p, x: p["amplitude"] * jnp.exp(-p["rate"] * x),
+        {"amplitude": 1.0, "rate": 1.0},
+        [t, u],
+        [a, b],
+        local="amplitude",
+    )
+
+    def both(_: Any, first: Any, second: Any, rate: Any) -> Any:
+        return np.concatenate([first * np.exp(-rate * t), second * np.exp(-rate * u)])
+
+    popt, pcov = optimize.curve_fit(both, t, np.concatenate([a, b]), [1, 1, 1], xtol=1e-15)
+    assert fit.names == ["amplitude[0]", "amplitude[1]", "rate"]
+    assert_allclose([*fit.params["amplitude"], fit.params["rate"]], popt, rtol=1e-7)
+    assert_allclose(fit.covariance, pcov, rtol=1e-5)
+
+
+def test_bands() -> None:
+    """Outside fact: f +- t sqrt(x C x) of a straight line, and s^2 more for an observation."""
+    fit = mc.fit(mc.models.line, {"slope": 0.0, "intercept": 0.0}, X, Y)
+    at = np.array([-5.0, 0.0, 4.0])
+    line = mc.straight_line(X, Y)
+    variance = line.intercept_stderr**2 + 2 * at * line.covariance + at**2 * line.slope_stderr**2
+    s2 = line.chi_squared / 58
+    t = 2.0017174830120923  # 97.5 % of Student's t with 58 degrees of freedom
+    kinds: dict[Literal["confidence", "prediction"], Any] = {"confidence": 0.0, "prediction": s2}
+    for kind, extra in kinds.items():
+        low, high = fit.band(at, kind=kind)
+        assert_allclose((high - low) / 2, t * np.sqrt(variance + extra), rtol=1e-9)
+        assert_allclose((high + low) / 2, line.slope * at + line.intercept, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["residual", "case"])
+def test_bootstrap_of_a_line(kind: Any) -> None:
+    """Outside fact: the standard errors of the formula, to what 2,000 samples can tell."""
+    y = 2 * X - 1 + 0.1 * NOISE
+    fit = mc.fit(mc.models.line, {"slope": 0.0, "intercept": 0.0}, X, y)
+    samples = fit.bootstrap(2000, kind=kind)
+    line = mc.straight_line(X, y)
+    assert samples.converged.all()
+    assert_allclose(samples.stderr["slope"], line.slope_stderr, rtol=0.12)
+    assert_allclose(samples.stderr["intercept"], line.intercept_stderr, rtol=0.12)
+    low, high = samples.interval(0.68)
+    assert low["slope"] < line.slope < high["slope"]
+
+
+def test_derivative_of_a_fit_by_its_data() -> None:
+    """Outside fact: the line's closed form; a nonlinear fit's central differences."""
+    with jax.enable_x64(True):
+
+        def fitted(model: Any, start: Any, name: str) -> Any:
+            return lambda y: mc.fit(model, start, X, y).params[name]
+
+        slope = jax.grad(fitted(mc.models.line, {"slope": 1.0, "intercept": 0.0}, "slope"))(Y)
+        centred = X - X.mean()
+        assert_allclose(slope, centred / np.sum(centred**2), rtol=1e-9)
+        mu = fitted(mc.models.gaussian_peak, START, "mu")
+        forward, reverse = jax.jacfwd(mu)(Y), jax.grad(mu)(Y)
+        h = 1e-5 * np.eye(60)
+        refits = jax.vmap(mu)(np.concatenate([Y + h, Y - h]))
+        assert_allclose(forward, (refits[:60] - refits[60:]) / 2e-5, rtol=1e-5, atol=1e-9)
+        assert_allclose(reverse, forward, rtol=1e-9)
+
+
+def test_other_numbers_compile_nothing() -> None:
+    """Outside fact: JAX runs a model's Python code only when it compiles."""
+    model, traces = counting(mc.models.gaussian_peak)
+    bounds = {"sigma": (0.1, 5.0)}
+    mc.fit(model, START, X, Y, SIGMA, bounds=bounds)
+    known = len(traces)
+    other = mc.fit(model, START | {"mu": 0.2}, X, Y + 0.1, 2 * SIGMA, bounds={"sigma": (0.2, 4.0)})
+    assert other.success
+    assert len(traces) == known
+
+
+def test_a_model_defined_anew_is_another() -> None:
+    """Outside fact: two closures of one name and different values have different answers."""
+
+    def times(factor: float) -> Any:
+        def model(p: Any, x: Any) -> Any:
+            return p["a"] * factor * x
+
+        return model
+
+    found = [float(mc.fit(times(k), {"a": 1.0}, X, 6 * X).params["a"]) for k in (1.0, 2.0, 3.0)]
+    assert_allclose(found, [6, 3, 2], rtol=1e-12)
+
+
+def test_vmap_is_a_loop() -> None:
+    """Outside fact: the fits one by one."""
+    many = np.stack([Y, Y + 0.2 * np.cos(X), 1.1 * Y])
+    with jax.enable_x64(True):
+        fits = jax.vmap(lambda y: mc.fit(mc.models.gaussian_peak, START, X, y, SIGMA))(many)
+    for k, y in enumerate(many):
+        one = mc.fit(mc.models.gaussian_peak, START, X, y, SIGMA)
+        assert_allclose([fits.params[n][k] for n in NAMES], flat(one.params), rtol=1e-9)
+        assert_allclose(fits.covariance[k], one.covariance, rtol=1e-7)
+    assert fits.success.all()
+
+
+def test_single_precision_stays_single() -> None:
+    """Outside fact: the answer in float64, to the digits float32 has."""
+    single = [np.float32(values) for values in (X, Y, SIGMA)]
+    fit = mc.fit(mc.models.gaussian_peak, START, *single)
+    double = mc.fit(mc.models.gaussian_peak, START, X, Y, SIGMA)
+    assert fit.covariance.dtype == np.float32
+    assert fit.success
+    assert_allclose(flat(fit.params), flat(double.params), rtol=1e-4)
+    assert_allclose(flat(fit.stderr), flat(double.stderr), rtol=1e-3)
+
+
+def test_many_points_go_piece_by_piece() -> None:
+    """Outside fact: the same problem in one piece, by SciPy."""
+    x = np.linspace(-3, 3, 40_001)
+    y = peak(x, 2.0, 0.3, 0.5, 0.8) + 0.1 * np.random.default_rng(1).normal(size=x.size)
+    mask = np.arange(x.size) % 11 != 3
+    fit = mc.fit(mc.models.gaussian_peak, START, x, y, 0.1, mask=mask, absolute_sigma=True)
+    popt, pcov = optimize.curve_fit(
+        peak, x[mask], y[mask], P0, np.full(mask.sum(), 0.1), True, xtol=1e-15, ftol=1e-15
+    )
+    assert_allclose(flat(fit.params), popt, rtol=1e-7)
+    assert_allclose(fit.covariance, pcov, rtol=1e-5, atol=1e-12)
+
+
+def test_multistart_finds_every_optimum() -> None:
+    """Outside fact: cos has the value 0.5 at pi/3, 5 pi/3 and 7 pi/3 between 0 and 8."""
+    fits = mc.multistart(
+        lambda p, x: jnp.cos(p["angle"]) * x,
+        {"angle": 3.0},
+        X,
+        0.5 * X,
+        bounds={"angle": (0.0, 8.0)},
+        starts=60,
+    )
+    roots = [f.params["angle"] for f in fits if f.cost < 1e-12]
+    assert_allclose(np.sort(roots), np.pi * np.array([1, 5, 7]) / 3, rtol=1e-6)
+    with pytest.raises(ValueError, match="give spread, or bounds on both sides of slope"):
+        mc.multistart(mc.models.line, None, X, Y, bounds={"intercept": (0, 1)})
+
+
+def test_curve_fit_is_scipys() -> None:
+    """Outside fact: scipy.optimize.curve_fit on the same call."""
+
+    def model(x: Any, amplitude: Any, mu: Any, offset: Any, sigma: Any) -> Any:
+        return amplitude * jnp.exp(-(((x - mu) / sigma) ** 2) / 2) + offset
+
+    for options in (
+        {},
+        {"sigma": SIGMA, "absolute_sigma": True},
+        {"bounds": ([0, -1, 0, 0.1], [5, 1, 2, 3])},
+        {"sigma": np.diag(SIGMA**2)},
+    ):
+        popt, pcov = mc.curve_fit(model, X, Y, P0, **options)
+        expected, covariance = scipys(**options)
+        assert_allclose(popt, expected, rtol=1e-6)
+        assert_allclose(pcov, covariance, rtol=1e-4, atol=1e-9)
+    popt, _, info, message, flag = mc.curve_fit(model, X, Y, full_output=True)
+    assert flag in (1, 2, 3, 4)
+    assert message
+    assert_allclose(info["fvec"], peak(X, *popt) - Y, atol=1e-12)
+    broken = np.where(np.arange(60) == 5, np.nan, Y)
+    popt, _ = mc.curve_fit(model, X, broken, P0, nan_policy="omit")
+    expected, _ = optimize.curve_fit(peak, X, broken, P0, nan_policy="omit")
+    assert_allclose(popt, expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="y must be finite"):
+        mc.curve_fit(model, X, broken, P0)
+
+
+def test_report_says_what_matters() -> None:
+    """Outside fact: the numbers of the fit itself."""
+    fit = mc.fit(mc.models.gaussian_peak, START, X, Y, SIGMA, fixed="offset")
+    text = fit.report()
+    assert text.startswith("gaussian_peak: Converged")
+    assert f"{fit.params['mu']:.8g}" in text
+    assert "fixed" in text
+    assert f"{float(fit.chi_squared):.6g}" in text
+    assert "<table>" in fit._repr_html_()
+    assert_allclose(np.diag(fit.correlation)[[0, 1, 3]], 1)
+
+
+BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"x": X[:3], "y": Y[:3]}, ValueError, "3 points cannot determine 4 free parameters"),
+    ({"y": np.where(X > 2, np.nan, Y)}, ValueError, "y must be finite"),
+    ({"x": np.where(X > 2, np.inf, X)}, ValueError, "x must be finite"),
+    ({"sigma": -SIGMA}, ValueError, "sigma must be finite and above zero"),
+    ({"sigma": 0.0}, ValueError, "sigma must be finite and above zero"),
+    ({"x": [], "y": []}, ValueError, "y is empty"),
+    ({"x": "abc"}, TypeError, "x must be real numbers"),
+    ({"params": {}}, ValueError, "params holds no parameter"),
+    ({"params": START | {"mu": np.nan}}, ValueError, r"params\['mu'\] must be finite"),
+    ({"params": START | {"mu": "left"}}, TypeError, r"params\['mu'\] must be a real number"),
+    ({"params": {"mu": 1.0}}, ValueError, "asks for a parameter 'sigma'"),
+    ({"params": START | {"width": 1.0}}, ValueError, r"does not use params\['width'\]"),
+    ({"bounds": {"sigma": (2, 3)}}, ValueError, r"sigma starts at 1.1, outside its bounds \(2"),
+    ({"bounds": {"sigma": (3, 2)}}, ValueError, "bounds of sigma must go from lower to higher"),
+    ({"bounds": {"width": (3, 2)}}, ValueError, "bounds names 'width'"),
+    ({"bounds": {"sigma": 3}}, ValueError, "bounds of sigma must be a pair"),
+    ({"fixed": {"width"}}, ValueError, "fixed names 'width'"),
+    ({"fixed": set(START)}, ValueError, "every parameter is fixed"),
+    (
+        {"transforms": {"mu": mc.transforms.log}, "params": START | {"mu": -1.0}},
+        ValueError,
+        "range",
+    ),
+    ({"transforms": {"mu": "log"}}, TypeError, "must be a Transform"),
+    ({"loss": "absolute"}, ValueError, "loss must be one of soft_l1"),
+    ({"loss": 3}, TypeError, "loss must be one of mlcalc_jax.losses"),
+    ({"loss": "poisson", "y": Y - 1}, ValueError, "y must be counts"),
+    ({"model": "gaussian"}, TypeError, "model must be a function"),
+    ({"model": lambda p, x: p["mu"]}, ValueError, r"returned shape \(\), expected"),
+    ({"model": lambda p, x: p["mu"] * x * 1j}, ValueError, "returned complex numbers"),
+    ({"model": mc.models.polynomial, "params": None}, ValueError, "no guess of its own"),
+    ({"method": "newton"}, TypeError, "optimiser must be"),
+    ({"method": optax.adam(1.0), "bounds": {"mu": (-1, 1)}}, ValueError, "bounds need"),
+    ({"steps": 0}, ValueError, "steps must be at least 1"),
+    ({"tolerance": -1.0}, ValueError, "tolerance must be finite and not negative"),
+    ({"nan_policy": "propagate"}, ValueError, "nan_policy must be"),
+    ({"y_covariance": np.eye(3)}, ValueError, "y_covariance must be a square matrix"),
+    ({"y_covariance": -np.eye(60)}, ValueError, "must be positive definite"),
+    ({"local": {"width"}}, ValueError, "local names 'width'"),
+]
+
+
+@pytest.mark.parametrize(("change", "error", "message"), BAD, ids=[case[2][:40] for case in BAD])
+@pytest.mark.usefixtures("annotations_unchecked")
+def test_refuses(change: dict[str, Any], error: type[Exception], message: str) -> None:
+    """Outside fact: the documented errors, which name the argument and what is wrong."""
+    arguments = {"model": mc.models.gaussian_peak, "params": START, "x": X, "y": Y} | change
+    with pytest.raises(error, match=message):
+        mc.fit(**arguments)
+
+
+def test_trouble_on_the_way_is_a_status() -> None:
+    """Outside fact: the documented statuses."""
+    bad = mc.fit(lambda p, x: jnp.log(p["a"]) * x, {"a": -1.0}, X, Y)
+    assert bad.status == mc.Status.NON_FINITE
+    assert not bad.success
+    few = mc.fit(mc.models.gaussian_peak, START, X, Y, steps=1)
+    assert few.status == mc.Status.STEPS_USED
+    assert "more steps" in few.message
+    whole = mc.fit(mc.models.line, {"slope": 1, "intercept": 2}, X, Y)
+    assert whole.success
+    exact = mc.fit(mc.models.line, {"slope": 1.0, "intercept": 2.0}, X[:2], Y[:2])
+    assert exact.success
+    assert np.isnan(exact.stderr["slope"])
+    constant = mc.fit(lambda p, x: p["a"] + 0 * x, {"a": 0.0}, X, Y)
+    assert_allclose(constant.params["a"], Y.mean(), rtol=1e-12)
+    assert_allclose(constant.stderr["a"], Y.std(ddof=1) / np.sqrt(60), rtol=1e-12)
