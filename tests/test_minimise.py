@@ -195,8 +195,8 @@ def test_divergence() -> None:
 
 
 def test_every_status_has_its_message() -> None:
-    """Outside fact: the statuses; the failures are those whose last row is no answer."""
-    assert len({status.message for status in Status}) == len(Status) == 6
+    """Outside fact: the statuses of minimise and fit; failures leave no answer."""
+    assert len({status.message for status in Status}) == len(Status) == 10
     assert {s for s in Status if s.is_failure} == {Status.DIVERGED, Status.NON_FINITE}
 
 

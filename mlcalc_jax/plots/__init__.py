@@ -2,18 +2,25 @@
 
 from ._contour import contour
 from ._cost import cost
+from ._fit import fit
 from ._histogram import histogram
 from ._learning import animate_learning, learning
 from ._style import Line, figure, lines, style
+from ._trace import trace
+from ._uncertainty import contours, correlation
 
 __all__ = [
     "Line",
     "animate_learning",
     "contour",
+    "contours",
+    "correlation",
     "cost",
     "figure",
+    "fit",
     "histogram",
     "learning",
     "lines",
     "style",
+    "trace",
 ]

@@ -1,0 +1,8 @@
+"""The command line: ``python -m mlcalc_jax fit data.csv --x ... --y ... --model ...``."""
+
+import sys
+
+from ._command_line import main
+
+if __name__ == "__main__":
+    sys.exit(main())

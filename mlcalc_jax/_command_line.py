@@ -1,0 +1,228 @@
+"""``python -m mlcalc_jax fit data.csv``: a fit from the command line, with report and figure."""
+
+import argparse
+import importlib.util
+import inspect
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from . import data, models
+from ._fit import fit
+from ._path import Status
+from ._problem import model_name
+from ._result import Fit
+
+CONVERGED, NOT_CONVERGED, BAD_INPUT = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns 0, 1 if the fit did not converge, or 2 for input it cannot use."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command == "fit":
+        try:
+            return _fit(options)
+        except (ValueError, TypeError, OSError) as error:
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            return BAD_INPUT
+    if options.command == "models":
+        print(_list_of_models())
+    else:
+        parser.print_help()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m mlcalc_jax", description=main.__doc__)
+    commands = parser.add_subparsers(dest="command")
+    commands.add_parser("models", help="list the models and their parameters")
+    add = commands.add_parser("fit", help="fit a model to columns of a CSV file").add_argument
+    add("file", help="a CSV file with a header")
+    add("--x", required=True, help="column of the predictor, or several with commas between them")
+    add("--y", required=True, help="column of the response")
+    add("--sigma", help="column of the standard deviations of y")
+    add("--absolute-sigma", action="store_true", help="sigma is in the unit of y")
+    add("--model", required=True, help="one of the models, or FILE.py:FUNCTION for f(params, x)")
+    add("--start", help="NAME=VALUE,... of the parameters; the model's own guess unless given")
+    add("--fixed", help="NAME,... to leave at their start")
+    add("--bounds", help="NAME=LOW:HIGH,...; either may be left out")
+    add("--loss", help="soft_l1, huber, cauchy, arctan or poisson")
+    add("--level", type=float, default=0.95, help="of the confidence band (0.95)")
+    add("--x-label", help="of the axis; the column's name unless given")
+    add("--y-label", help="of the axis; the column's name unless given")
+    add("--out", type=Path, help="folder for report, figure and JSON, new or empty; fit-FILE")
+    return parser
+
+
+def _fit(options: argparse.Namespace) -> int:
+    names = options.x.split(",")
+    wanted = [*names, options.y, *([options.sigma] if options.sigma else [])]
+    columns = dict(zip(wanted, data.read_columns(options.file, wanted), strict=True))
+    x: Any = tuple(columns[name] for name in names)
+    out = (options.out or Path(f"fit-{Path(options.file).stem}")).expanduser().absolute()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out.name} already holds something: choose another --out")
+    if not 0 < options.level < 1:
+        raise ValueError(f"level must be between 0 and 1, got {options.level}")
+    found = fit(
+        _model(options.model),
+        _numbers("start", options.start) if options.start else None,
+        x if len(names) > 1 else x[0],
+        columns[options.y],
+        columns[options.sigma] if options.sigma else None,
+        absolute_sigma=options.absolute_sigma,
+        fixed=options.fixed.split(",") if options.fixed else (),
+        bounds=_bounds(options.bounds) if options.bounds else None,
+        loss=options.loss,
+    )
+    print(found.report())
+    _write(found, options, out)
+    print(f"\nresults: {out.name}")
+    if not found.success:
+        print(f"error: {found.message}", file=sys.stderr)
+    return CONVERGED if found.success else NOT_CONVERGED
+
+
+def _model(name: str) -> Callable[..., Any]:
+    """A model of the package, or a function of the user's file."""
+    if ":" not in name:
+        known = _models()
+        if name not in known:
+            raise ValueError(f"there is no model {name!r}; there are {', '.join(known)}")
+        return known[name]
+    file, _, function = name.rpartition(":")
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    if spec is None or spec.loader is None or not Path(file).is_file():
+        raise ValueError(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{file} fails: {type(error).__name__}: {error}") from error
+    model = getattr(module, function, None)
+    if not callable(model):
+        raise ValueError(f"{file} has no function {function!r}")
+    return model
+
+
+def _models() -> dict[str, Callable[..., Any]]:
+    """The models that take named parameters, by name."""
+    members = inspect.getmembers(models, callable)
+    return {
+        name: member
+        for name, member in members
+        if getattr(member, "__module__", "") == models.__name__
+        and name not in ("network", "starts_from", "Starting")
+        and not name.startswith("_")
+    }
+
+
+def _list_of_models() -> str:
+    lines = []
+    for name, model in _models().items():
+        first, _, rest = (inspect.getdoc(model) or "").partition("\n")
+        _, _, parameters = rest.partition("Parameters: ")
+        lines += [f"{name}: {first}", f"    parameters: {' '.join(parameters.split())}"]
+    return "\n".join(lines)
+
+
+def _numbers(option: str, text: str) -> dict[str, float]:
+    numbers = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        try:
+            numbers[name.strip()] = float(value)
+        except ValueError:
+            raise ValueError(f"--{option} must be NAME=VALUE,..., got {part!r}") from None
+    return numbers
+
+
+def _bounds(text: str) -> dict[str, tuple[float | None, float | None]]:
+    bounds = {}
+    for part in text.split(","):
+        name, _, pair = part.partition("=")
+        low, colon, high = pair.partition(":")
+        try:
+            ends = [float(end) if end.strip() else None for end in (low, high)]
+        except ValueError:
+            ends = []
+        if not colon or not ends:
+            raise ValueError(f"--bounds must be NAME=LOW:HIGH,..., got {part!r}")
+        bounds[name.strip()] = (ends[0], ends[1])
+    return bounds
+
+
+def _write(found: Fit, options: argparse.Namespace, out: Path) -> None:
+    """Report, figure and JSON, in a folder that is either whole or not there."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f".{out.name}.{os.getpid()}")
+    part.mkdir()
+    try:
+        (part / "report.txt").write_text(found.report() + "\n", encoding="utf-8")
+        text = json.dumps(as_json(found), indent=2, allow_nan=False)
+        (part / "fit.json").write_text(text + "\n", encoding="utf-8")
+        if not isinstance(found.problem.x, tuple):
+            _draw(found, options, part)
+        if out.exists():
+            out.rmdir()
+        part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _draw(found: Fit, options: argparse.Namespace, folder: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from . import plots
+
+    ax = plots.fit(
+        found,
+        x_label=options.x_label or options.x,
+        y_label=options.y_label or options.y,
+        level=options.level,
+    )
+    for kind in ("png", "svg"):
+        ax.figure.figure.savefig(folder / f"fit.{kind}")
+
+
+def as_json(found: Fit) -> Mapping[str, Any]:
+    """A fit as what strict JSON can hold; NaN and infinity are null."""
+    fixed = set(range(len(found.names))) - set(found.freedom.free)
+    values, errors = found._flat(), np.sqrt(np.diag(found.covariance))
+    parameters = {
+        name: {
+            "value": _number(values[k]),
+            "stderr": _number(errors[k]),
+            "fixed": k in fixed,
+            "undetermined": bool(found.undetermined[k]),
+        }
+        for k, name in enumerate(found.names)
+    }
+    statistics = ("cost", "chi_squared", "reduced_chi_squared", "aic", "bic", "r_squared")
+    return {
+        "model": model_name(found.model),
+        "converged": bool(found.success),
+        "status": Status(int(found.status)).name,
+        "message": found.message,
+        "parameters": parameters,
+        "covariance": [[_number(value) for value in row] for row in found.covariance],
+        "points": int(found.points),
+        "degrees_of_freedom": int(found.degrees_of_freedom),
+        **{name: _number(getattr(found, name)) for name in statistics},
+        "absolute_sigma": found.absolute_sigma,
+        "evaluations": int(found.evaluations),
+        "jax": jax.__version__,
+    }
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
