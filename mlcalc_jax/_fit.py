@@ -95,7 +95,8 @@ def fit(
         ``report()``.
 
     Raises:
-        TypeError: a model that cannot be called, data or parameters that are not real numbers.
+        TypeError: a model that cannot be called, data or parameters that are not real numbers of at
+            least single precision.
         ValueError: fewer points than free parameters, NaN or infinity in the data or the start,
             ``sigma <= 0``, a start outside its bounds, a low bound above its high one, an unknown
             name, a parameter the model does not use, a model that returns another shape than
@@ -112,6 +113,8 @@ def fit(
     if params is None:
         params = _guessed(model, problem)
     start = _check.float_params(params, problem)
+    if any(jnp.finfo(leaf.dtype).bits < 32 for leaf in jax.tree.leaves(start)):
+        raise TypeError("a fit is computed in float32 or float64: convert the data")
     spec = freedom(start, fixed, transforms, tie)
     bounded = bounds_of(start, bounds)
     steps = _check.count("steps", steps)

@@ -98,6 +98,8 @@ class Fit:
         text = status.message
         if status == Status.GRADIENT_BELOW_TOLERANCE:
             text = "Converged: the parameters can reach no more of the residuals."
+        if status == Status.NON_FINITE and self.steps == 0:
+            text = "The model or its derivative is NaN or infinite at the start: start elsewhere."
         if status == Status.SINGULAR:
             who = [name for name, bad in zip(self.names, self.undetermined, strict=True) if bad]
             text += f" Undetermined: {', '.join(who)}."

@@ -446,6 +446,8 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"sigma": -SIGMA}, ValueError, "sigma must be finite and above zero"),
     ({"sigma": 0.0}, ValueError, "sigma must be finite and above zero"),
     ({"x": [], "y": []}, ValueError, "y is empty"),
+    ({"x": np.float16(X), "y": np.float16(Y)}, TypeError, "float32 or float64"),
+    ({"model": lambda p, x: np.sin(p["mu"] * x)}, ValueError, "calls NumPy: write it with jax"),
     ({"x": "abc"}, TypeError, "x must be real numbers"),
     ({"params": {}}, ValueError, "params holds no parameter"),
     ({"params": START | {"mu": np.nan}}, ValueError, r"params\['mu'\] must be finite"),
@@ -495,6 +497,7 @@ def test_trouble_on_the_way_is_a_status() -> None:
     """Outside fact: the documented statuses."""
     bad = mc.fit(lambda p, x: jnp.log(p["a"]) * x, {"a": -1.0}, X, Y)
     assert bad.status == mc.Status.NON_FINITE
+    assert "at the start" in bad.message
     assert not bad.success
     few = mc.fit(mc.models.gaussian_peak, START, X, Y, steps=1)
     assert few.status == mc.Status.STEPS_USED
