@@ -13,13 +13,17 @@ from ._path import Status
 from ._problem import LeastSquares
 from ._trust import Proposal, Trust, first_trust, judge, lengths, propose
 from ._types import ArrayLike
-from ._uncertainty import is_well_conditioned
+from ._uncertainty import is_singular, is_well_conditioned
 
 _RUNNING = -1
+_BEGINNING = -2
 
 
 class Trace(NamedTuple):
-    """A fit row by row, refused steps included; only the first ``steps + 1`` rows are in use."""
+    """A fit row by row, refused steps included; only the first ``steps + 1`` rows are in use.
+
+    A second attempt follows the first, and begins where that did.
+    """
 
     at: Float[Array, "rows free"]  #: the free vector
     cost: Float[Array, "rows"]
@@ -57,6 +61,7 @@ def converge(
     tolerance: ArrayLike,
     rows: int,
     linear: bool = False,
+    attempts: int = 1,
 ) -> State:
     """Fit from ``at``, within ``limits``, and keep a trace of ``rows`` rows (0 for none).
 
@@ -71,6 +76,10 @@ def converge(
     - STALLED: the same, but only because lambda has grown, as in front of a cliff.
 
     A ``linear`` model is solved by one undamped step, unless its Jacobian is nearly singular.
+
+    With 2 ``attempts``, a fit that stalls, or ends where the data do not determine the parameters
+    (two peaks on one place, an exponential gone to infinity), is begun again from ``at`` with next
+    to no damping, which leads elsewhere; the end with the lower cost counts.
     """
     size_of_y = problem.magnitude()
     eps = jnp.finfo(at.dtype).eps
@@ -103,7 +112,7 @@ def converge(
 
     def go(now: State) -> State:
         """Try the step, judge it, and propose the next; the first try is the start itself."""
-        is_first, cost = now.steps < 0, now.here.cost
+        is_first, cost = now.status == _BEGINNING, now.here.cost
         trial = now.at + now.proposed.d
         there = local(problem, params_of, trial)
         left = reachable(there.triangle, held(trial, there.triangle))
@@ -159,16 +168,48 @@ def converge(
         row = jnp.concatenate([now.at, numbers])
         return now._replace(trace=now.trace.at[now.steps].set(row))
 
-    last = lax.while_loop(
-        lambda now: (now.status == _RUNNING) & (now.steps < steps),
-        go,
-        _before(at, first_trust(at, damping, jnp.inf if linear else 3.0), rows),
+    def beginning(damping: ArrayLike, steps: Array, bends: Array, trace: Array | None) -> State:
+        trust = first_trust(at, damping, jnp.inf if linear else 3.0)
+        return _before(at, trust, steps, bends, trace)
+
+    def attempt(tried: Array, found: State) -> tuple[Array, State]:
+        """Once more from the start; kept if it ends lower."""
+        lam = jnp.where(tried == 0, damping, eps**0.5)
+        begun = beginning(lam, found.steps, found.bends, found.trace)
+        last = lax.while_loop(lambda now: (now.status <= _RUNNING) & (now.steps < steps), go, begun)
+        last = last._replace(
+            status=jnp.where(last.status <= _RUNNING, Status.STEPS_USED, last.status)
+        )
+        if attempts == 1:
+            return tried + 1, last
+        is_worse = (tried > 0) & ~(last.here.cost < found.here.cost)
+        kept = jax.tree.map(
+            lambda old, new: jnp.where(is_worse, old, new),
+            (found.at, found.here, found.status),
+            (last.at, last.here, last.status),
+        )
+        return tried + 1, last._replace(at=kept[0], here=kept[1], status=kept[2])
+
+    none = jnp.zeros((), jnp.int32)
+    first = beginning(
+        damping, none - 1, none, jnp.zeros((rows, at.size + 4), at.dtype) if rows else None
     )
-    status = jnp.where(last.status == _RUNNING, Status.STEPS_USED, last.status)
-    return last._replace(status=status)
+    if attempts == 1 or linear:
+        return attempt(none, first)[1]
+
+    def is_unsatisfying(found: State) -> Array:
+        return (found.status == Status.STALLED) | (
+            (found.status != Status.NON_FINITE) & is_singular(found.here.triangle.R)
+        )
+
+    return lax.while_loop(
+        lambda now: (now[0] == 0) | ((now[0] < attempts) & is_unsatisfying(now[1])),
+        lambda now: attempt(*now),
+        (none, first),
+    )[1]
 
 
-def _before(at: Array, trust: Trust, rows: int) -> State:
+def _before(at: Array, trust: Trust, steps: Array, bends: Array, trace: Array | None) -> State:
     """Nothing is known yet, and the start is the first point to try."""
     size, nothing = at.size, jnp.zeros_like(at)
     unknown = jnp.asarray(jnp.finfo(at.dtype).max, at.dtype)
@@ -180,10 +221,10 @@ def _before(at: Array, trust: Trust, rows: int) -> State:
         left=unknown,
         trust=trust,
         proposed=Proposal(nothing, trust.damping, zero, no, no),
-        steps=jnp.full((), -1, jnp.int32),
-        bends=jnp.zeros((), jnp.int32),
-        status=jnp.full((), _RUNNING, jnp.int32),
-        trace=jnp.zeros((rows, size + 4), at.dtype) if rows else None,
+        steps=steps,
+        bends=bends,
+        status=jnp.full((), _BEGINNING, jnp.int32),
+        trace=trace,
     )
 
 

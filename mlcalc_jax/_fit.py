@@ -252,6 +252,7 @@ def _fit(
         tolerance,
         options.steps + 1,
         linear and bounds is None,
+        attempts=2,
     )
     at = last.at
     if options.is_traced:

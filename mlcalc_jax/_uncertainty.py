@@ -25,10 +25,9 @@ def covariance(R: Float[Array, "free free"], expand: Float[Array, "parameters fr
     scale = jnp.where(length > 0, length, 1)
     scaled = R / scale[None]
     G = expand / scale[None]
-    size = scale.size
-    inverse = jax.scipy.linalg.solve_triangular(scaled, jnp.eye(size, dtype=R.dtype))
+    inverse = jax.scipy.linalg.solve_triangular(scaled, jnp.eye(len(R), dtype=R.dtype))
     spread = G @ inverse
-    rounding = 10.0 * size * float(jnp.finfo(R.dtype).eps)
+    rounding = _rounding(R)
     condition = jnp.linalg.norm(scaled) * jnp.linalg.norm(lax.stop_gradient(inverse))
     regular = Covariance(spread @ spread.T, jnp.zeros(len(expand), bool))
     return lax.cond(
@@ -40,11 +39,23 @@ def covariance(R: Float[Array, "free free"], expand: Float[Array, "parameters fr
 
 def is_well_conditioned(R: Float[Array, "free free"]) -> Bool[Array, ""]:
     """Whether the column-scaled R loses no more than half of the digits."""
+    return _condition(R) < jnp.finfo(R.dtype).eps ** -0.5
+
+
+def is_singular(R: Float[Array, "free free"]) -> Bool[Array, ""]:
+    """Whether the column-scaled R is singular to rounding."""
+    return ~(_condition(R) * _rounding(R) < 1)
+
+
+def _condition(R: Array) -> Array:
     length = jnp.linalg.norm(R, axis=0)
     scaled = R / jnp.where(length > 0, length, 1)[None]
     inverse = jax.scipy.linalg.solve_triangular(scaled, jnp.eye(len(R), dtype=R.dtype))
-    condition = jnp.linalg.norm(scaled) * jnp.linalg.norm(inverse)
-    return condition < jnp.finfo(R.dtype).eps ** -0.5
+    return jnp.linalg.norm(scaled) * jnp.linalg.norm(inverse)
+
+
+def _rounding(R: Array) -> float:
+    return 10.0 * len(R) * float(jnp.finfo(R.dtype).eps)
 
 
 def _singular(scaled: Array, G: Array, rounding: float) -> Covariance:

@@ -45,3 +45,18 @@ def test_unknown_problem() -> None:
     """Outside fact: the documented error names what there is."""
     with pytest.raises(ValueError, match=r"no NIST problem 'Misra9'; there are Bennett5, BoxBOD"):
         mc.data.nist("Misra9")
+
+
+def test_a_second_attempt_where_the_first_ends_undetermined() -> None:
+    """Outside fact: NIST's certificate, from a start whose first descent merges two exponentials.
+
+    From the same start SciPy's "trf" and "lm" end elsewhere.
+    """
+    data = mc.data.nist("MGH17")
+    start = data.starts[0] * [1.1, 1.4, 0.7, 1.5, 1.3]
+    fit = mc.fit(data.model, start, data.x, data.y)
+    assert fit.success
+    assert correct_digits(fit.params, data.certified) >= 8
+    begun = np.flatnonzero((fit.trace.at == fit.trace.at[0]).all(1)[: int(fit.steps) + 1])
+    assert np.max(np.diff(begun)) > 50  # back at the start after the first attempt
+    assert np.all(fit.trace.cost[: int(fit.steps) + 1] >= fit.cost * (1 - 1e-9))
