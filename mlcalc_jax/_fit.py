@@ -60,6 +60,10 @@ def fit(
     or other bounds compile nothing. Works under ``jit`` and ``vmap``, and ``grad`` differentiates
     the fitted parameters by the data (implicit function theorem; first derivatives only).
 
+    A descent by Levenberg-Marquardt that stalls, or ends where the data do not determine the
+    parameters, is tried once more from the same start with next to no damping; the lower end
+    counts, and ``trace`` shows both.
+
     Args:
         model: a pure function ``f(params, x) -> y``.
         params: the start, any pytree of real numbers; None asks the model for its own guess.
