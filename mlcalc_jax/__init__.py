@@ -17,6 +17,7 @@ from ._path import Path, Status
 from ._problem import LeastSquares, Minibatches
 from ._regression import straight_line
 from ._result import Fit
+from ._taylor import Taylor, taylor
 from .optimisers import gauss_newton, levenberg_marquardt, newton, steepest_descent, tunable
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
     "Minibatches",
     "Path",
     "Status",
+    "Taylor",
     "curve_fit",
     "data",
     "fit",
@@ -44,6 +46,7 @@ __all__ = [
     "plots",
     "steepest_descent",
     "straight_line",
+    "taylor",
     "transforms",
     "tunable",
 ]

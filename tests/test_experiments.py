@@ -343,3 +343,37 @@ def test_benchmarks_run(cli: Cli, tmp_path: Path) -> None:
             np.testing.assert_allclose(W - W_new, J.W, atol=1e-6)
             np.testing.assert_allclose((b - b_new)[:, 0], J.b, atol=1e-6)
     assert cli("benchmarks.import_time", "--quick", "--repeats", 1, "--out", tmp_path / "t") == 0
+
+
+def test_approximations_tells_the_proved_bounds(cli: Cli, tmp_path: Path) -> None:
+    """e^x + x + sin x = 1 + 3x + x^2/2 + x^4/24 + ...; the bound of 1/x is its error at 0.1."""
+    assert cli("approximations", "--out", tmp_path / "run", "--orders", 4) == 0
+    rows = {row["function"]: row for row in table(tmp_path / "run" / "bounds.csv")}
+    coefficients = [float(c) for c in rows["sum"]["coefficients"].split()]
+    np.testing.assert_allclose(coefficients, [1, 3, 1 / 2, 0, 1 / 24], rtol=1e-14, atol=1e-16)
+    at_end = 10 - sum(0.9**k for k in range(5))
+    assert float(rows["reciprocal"]["high"]) == pytest.approx(at_end, rel=1e-2)
+    assert float(rows["reciprocal"]["high"]) >= at_end
+    assert (tmp_path / "run" / "reciprocal.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--function", "nonsense"), "function must be one of cos"),
+        (("--function", "reciprocal", "--radius", 2), "holds 0"),
+        (("--function", "cos", "--orders", -1), "order must be at least 0"),
+        (("--function", "cos", "--radius", 0), "radius must be finite and above zero"),
+    ],
+)
+def test_approximations_with_wrong_input(
+    cli: Cli,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[object, ...],
+    message: str,
+) -> None:
+    """One line that says what is wrong, and no folder."""
+    assert cli("approximations", "--out", tmp_path / "run", *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -57,6 +57,7 @@ def test_a_second_attempt_where_the_first_ends_undetermined() -> None:
     fit = mc.fit(data.model, start, data.x, data.y)
     assert fit.success
     assert correct_digits(fit.params, data.certified) >= 8
+    assert fit.trace is not None
     begun = np.flatnonzero((fit.trace.at == fit.trace.at[0]).all(1)[: int(fit.steps) + 1])
     assert np.max(np.diff(begun)) > 50  # back at the start after the first attempt
     assert np.all(fit.trace.cost[: int(fit.steps) + 1] >= fit.cost * (1 - 1e-9))

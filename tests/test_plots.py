@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 
 import jax
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from numpy.testing import assert_allclose
 
 import mlcalc_jax as mc
 
@@ -105,3 +107,28 @@ def test_lines_differ_in_colour_dash_or_marker() -> None:
     assert len({(s.color, str(s.linestyle)) for s in styles.values()}) == 32
     first = list(styles.values())[:8]
     assert len({(s.marker, round(sum(to_rgb(s.color)), 1)) for s in first}) == 8
+
+
+def test_taylor_band_holds_the_function() -> None:
+    """Outside fact: the drawn band is where the bounds of the remainder say, and holds cos."""
+    found = mc.taylor(jnp.cos, 0.0, 2)
+    ax = mc.plots.taylor(found, 2.0, resolution=51)
+    (x, f), (_, p) = (np.asarray(line.get_data(), float) for line in ax.lines[:2])
+    assert_allclose(f, np.cos(x), rtol=1e-12)
+    assert_allclose(p, 1 - x**2 / 2, rtol=1e-12)
+    (band,) = ax.collections
+    corners = np.asarray(band.get_paths()[0].vertices)
+    for here, height in zip(x, f, strict=True):
+        column = corners[np.isclose(corners[:, 0], here, rtol=0, atol=1e-12), 1]
+        assert column.min() <= height <= column.max() + 1e-15
+        assert column.max() - column.min() < 1.02 * here**4 / 24 + 1e-2
+
+
+def test_taylor_error_lies_below_its_bound() -> None:
+    """Outside fact: |cos x - 1 + x^2/2| is largest at the end of the range, x^4/24 at most."""
+    ax = mc.plots.taylor_error(mc.taylor(jnp.cos, 0.0, 2), 1.0)
+    bound, seen, guess = (np.asarray(line.get_ydata(), float) for line in ax.lines)
+    h = np.asarray(ax.lines[0].get_xdata(), float)
+    assert np.all(seen <= bound + 1e-15)
+    assert_allclose(guess, h**4 / 24, rtol=1e-9)
+    assert_allclose(seen[-1], abs(np.cos(1.0) - 0.5), rtol=1e-12)

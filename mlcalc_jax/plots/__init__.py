@@ -6,6 +6,7 @@ from ._fit import fit
 from ._histogram import histogram
 from ._learning import animate_learning, learning
 from ._style import Line, figure, lines, style
+from ._taylor import taylor, taylor_error
 from ._trace import trace
 from ._uncertainty import contours, correlation
 
@@ -22,5 +23,7 @@ __all__ = [
     "learning",
     "lines",
     "style",
+    "taylor",
+    "taylor_error",
     "trace",
 ]
