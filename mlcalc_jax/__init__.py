@@ -17,7 +17,7 @@ from ._path import Path, Status
 from ._problem import LeastSquares, Minibatches
 from ._regression import straight_line
 from ._result import Fit
-from ._taylor import Taylor, taylor
+from .calculus._taylor import Taylor, taylor
 from .optimisers import gauss_newton, levenberg_marquardt, newton, steepest_descent, tunable
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .. import _check
-from .._taylor import Taylor
+from ..calculus._taylor import Taylor
 from ._style import BLACK, BLUE, ORANGE, VERMILION, axes
 
 

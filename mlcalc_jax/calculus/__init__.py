@@ -1,0 +1,1 @@
+"""Calculus as functions of functions: derivatives, Taylor polynomials with proof, roots, optima."""
