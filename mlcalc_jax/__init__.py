@@ -8,16 +8,37 @@ A model is a pure function ``f(params, x) -> y``; all else is a transformation o
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import losses, models, network, transforms
+from . import calculus, losses, models, network, transforms
 from ._curve_fit import curve_fit
+from ._explain import Explanation, explain_backprop
 from ._fit import fit
+from ._landscape import Landscape, filter_normalised, hessian_spectrum, landscape, path_directions
 from ._minimise import minimise
 from ._multistart import multistart
 from ._path import Path, Status
 from ._problem import LeastSquares, Minibatches
 from ._regression import straight_line
 from ._result import Fit
-from .calculus._taylor import Taylor, taylor
+from .calculus import (
+    Taylor,
+    check_gradient,
+    computational_graph,
+    constrained,
+    critical_points,
+    derivative,
+    directional_derivative,
+    expression,
+    gradient,
+    hessian,
+    jacobian,
+    jvp,
+    newton_raphson,
+    slope,
+    slope_errors,
+    taylor,
+    total_derivative,
+    vjp,
+)
 from .optimisers import gauss_newton, levenberg_marquardt, newton, steepest_descent, tunable
 
 if TYPE_CHECKING:
@@ -26,16 +47,34 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Explanation",
     "Fit",
+    "Landscape",
     "LeastSquares",
     "Minibatches",
     "Path",
     "Status",
     "Taylor",
+    "calculus",
+    "check_gradient",
+    "computational_graph",
+    "constrained",
+    "critical_points",
     "curve_fit",
     "data",
+    "derivative",
+    "directional_derivative",
+    "explain_backprop",
+    "expression",
+    "filter_normalised",
     "fit",
     "gauss_newton",
+    "gradient",
+    "hessian",
+    "hessian_spectrum",
+    "jacobian",
+    "jvp",
+    "landscape",
     "levenberg_marquardt",
     "losses",
     "minimise",
@@ -43,12 +82,18 @@ __all__ = [
     "multistart",
     "network",
     "newton",
+    "newton_raphson",
+    "path_directions",
     "plots",
+    "slope",
+    "slope_errors",
     "steepest_descent",
     "straight_line",
     "taylor",
+    "total_derivative",
     "transforms",
     "tunable",
+    "vjp",
 ]
 
 

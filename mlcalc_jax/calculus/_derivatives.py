@@ -93,7 +93,7 @@ def _jacobian(f: Callable[[Any], Any], at: Any, mode: Any) -> Derivatives:
     if bad := [leaf.dtype for leaf in jax.tree.leaves(out) if not _is_real(leaf)]:
         raise TypeError(f"the function must return real numbers, got {bad[0]}")
     rows, columns = names_of(out, "f"), names_of(at, "x")
-    chosen = mode or ("forward" if len(columns) <= len(rows) else "reverse")
+    chosen: Mode = mode or ("forward" if len(columns) <= len(rows) else "reverse")
     tree = (jax.jacfwd if chosen == "forward" else jax.jacrev)(f)(at)
     return Derivatives(_matrix(tree, out, at), tree, rows, columns, chosen)
 
@@ -127,9 +127,7 @@ def jvp(f: Callable[[Any], Any], at: Any, tangent: Any) -> Any:
     _function("f", f)
     at = point(at)
     tangent = _like("tangent", tangent, at)
-    return in_precision_of(
-        at, lambda: jax.jvp(f, (_arrays(at),), (_arrays(tangent),))[1]
-    )
+    return in_precision_of(at, lambda: jax.jvp(f, (_arrays(at),), (_arrays(tangent),))[1])
 
 
 def vjp(f: Callable[[Any], Any], at: Any, cotangent: Any) -> Any:
@@ -191,7 +189,7 @@ def total_derivative(
     _function("f", f)
     _function("path", path)
     t = point(t)
-    if jax.tree.structure(t) != jax.tree.structure(0) or np.shape(t) != ():
+    if len(jax.tree.leaves(t)) != 1 or jnp.shape(t) != ():
         raise ValueError(f"t must be one number, got {t}")
 
     def compute() -> TotalDerivative:
@@ -250,7 +248,7 @@ def _scalar(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def _like(name: str, given: Any, model: Any) -> Any:
     """``given`` in the structure, shapes and dtypes of ``model``."""
     leaves, treedef = jax.tree.flatten(given)
-    if treedef != jax.tree.structure(model):
+    if not same_structure(given, model):
         expected = jax.tree.structure(model)
         raise ValueError(f"{name} must have the structure {expected}, got {treedef}")
     checked = []
@@ -262,6 +260,11 @@ def _like(name: str, given: Any, model: Any) -> Any:
             raise ValueError(f"{name} must have the shape {expected}, got {jnp.shape(array)}")
         checked.append(array.astype(wanted.dtype))
     return jax.tree.unflatten(treedef, checked)
+
+
+def same_structure(a: Any, b: Any) -> bool:
+    """Whether two pytrees have the same keys in the same places."""
+    return str(jax.tree.structure(a)) == str(jax.tree.structure(b))
 
 
 def names_of(tree: Any, bare: str) -> tuple[str, ...]:
@@ -276,7 +279,8 @@ def names_of(tree: Any, bare: str) -> tuple[str, ...]:
 
 def _matrix(tree: Any, out: Any, at: Any) -> Any:
     """The pytree of a Jacobian as one matrix."""
-    outer = jax.tree.structure(out).flatten_up_to(tree)
+    treedef: Any = jax.tree.structure(out)
+    outer = treedef.flatten_up_to(tree)
     sizes = [leaf.size for leaf in jax.tree.leaves(out)]
     rows = [
         jnp.concatenate([jnp.reshape(leaf, (size, -1)) for leaf in jax.tree.leaves(row)], axis=1)

@@ -4,7 +4,7 @@ import ast
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +61,7 @@ class Expression:
         if len(values) == 1 and isinstance(values[0], Mapping):
             known = {name: values[0][name] for name in self.variables}
         elif len(values) == len(self.variables):
-            known = dict(zip(self.variables, values, strict=True))
+            known = dict(zip(self.variables, cast(Any, values), strict=True))
         else:
             names = ", ".join(self.variables)
             raise TypeError(f"{self.text!r} is a function of ({names}), got {len(values)} values")
@@ -155,7 +155,7 @@ def _check(node: ast.AST, names: tuple[str, ...], text: str, depth: int) -> None
 
 def _value(node: Any, known: Mapping[str, Any]) -> Any:
     match node:
-        case ast.Constant(value=number):
+        case ast.Constant(value=int() | float() as number):
             return number if abs(number) <= _HIGHEST_POWER else float(number)
         case ast.Name(id=name):
             return known[name] if name in known else _CONSTANTS[name]

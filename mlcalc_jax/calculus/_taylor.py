@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float
 
 from .. import _check
+from .._types import AnyArray, ArrayLike
 from . import _interval as iv
 from ._interval import DomainError, Interval, add, multiply, point, subtract
 from ._taylor_arithmetic import Jet, jaxpr_of, jet_of, minus, plus, times
-from .._types import AnyArray, ArrayLike
 
 _HIGHEST = 40
 #: Coefficients beyond the polynomial's that the remainder is computed from.

@@ -61,7 +61,7 @@ def _run(jaxpr: Any, consts: Sequence[Any], inputs: list[Jet], order: int) -> li
     for eqn in jaxpr.eqns:
         name, given = eqn.primitive.name, [read(atom) for atom in eqn.invars]
         inner = next((eqn.params[k] for k in ("jaxpr", "call_jaxpr") if k in eqn.params), None)
-        if inner is not None and name in _CALLS:
+        if inner is not None and name in CALLS:
             results = _run(inner.jaxpr, inner.consts, given, order)
         elif name in _RULES:
             try:
@@ -255,7 +255,7 @@ def _converted(order: int, params: Any, u: Jet) -> Jet:
 
 
 _LN2 = iv.log(point(2.0))
-_CALLS = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat", "checkpoint"}
+CALLS = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat", "checkpoint"}
 
 _RULES: dict[str, Callable[..., Jet]] = {
     "add": lambda order, params, a, b: plus(a, b),
