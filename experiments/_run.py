@@ -52,10 +52,10 @@ class InputError(Exception):
 
 @contextmanager
 def input_errors() -> Iterator[None]:
-    """Inside it, a ValueError, TypeError or OSError speaks of the user's input."""
+    """Inside it, these errors speak of the user's input."""
     try:
         yield
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, NotImplementedError, FloatingPointError) as error:
         raise InputError(str(error)) from error
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

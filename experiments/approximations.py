@@ -30,11 +30,11 @@ class Config(Common):
 
     function: str = "all"
     """cos, exp, reciprocal (1/x), x-sin-x, sum (e^x + x + sin x), asymptotes (2/(x^2 - x)), decay
-    (e^(-2x)), or all."""
+    (e^(-2x)), all of these, or a formula in x such as "x * sin(x)"."""
     centre: float | None = None
-    """Where to expand; each function's own unless given."""
+    """Where to expand; each function's own unless given, 0 for a formula."""
     radius: float | None = None
-    """How far from the centre; each function's own unless given."""
+    """How far from the centre; each function's own unless given, 1 for a formula."""
     orders: tuple[int, ...] = (1, 2, 4, 6)
     """Orders of the polynomials (--quick: the first two)."""
 
@@ -42,18 +42,14 @@ class Config(Common):
 def experiment(config: Config, run: Run) -> str | None:
     """Expand, bound, draw."""
     with input_errors():
-        if config.function != "all" and config.function not in FUNCTIONS:
-            known = ", ".join(FUNCTIONS)
-            raise ValueError(f"function must be one of {known}, or all, got {config.function!r}")
+        functions = _functions(config.function)
         if not config.orders:
             raise ValueError("orders is empty")
-    names = list(FUNCTIONS) if config.function == "all" else [config.function]
     orders = config.orders[:2] if config.quick else config.orders
     rows = []
     say(f"{'function':<12}{'order':>6}{'radius':>8}  {'f - polynomial is within':<28}{'guess':>11}")
-    for name in names:
+    for name, (f, own_centre, own_radius) in functions.items():
         run.doing(name)
-        f, own_centre, own_radius = FUNCTIONS[name]
         with input_errors():
             centre = own_centre if config.centre is None else config.centre
             radius = own_radius if config.radius is None else config.radius
@@ -62,6 +58,18 @@ def experiment(config: Config, run: Run) -> str | None:
         _draw(name, found, radius, run)
     run.table("bounds", rows)
     return None
+
+
+def _functions(name: str) -> dict[str, tuple[Callable[[Any], Any], float, float]]:
+    """Those of the name, or the one of the formula."""
+    if name == "all":
+        return FUNCTIONS
+    if name in FUNCTIONS:
+        return {name: FUNCTIONS[name]}
+    if name.isidentifier() and name != "x":
+        known = ", ".join(FUNCTIONS)
+        raise ValueError(f"function must be one of {known}, all, or a formula in x, got {name!r}")
+    return {"formula": (mc.expression(name), 0.0, 1.0)}
 
 
 def _row(name: str, found: mc.Taylor, radius: float) -> dict[str, Any]:

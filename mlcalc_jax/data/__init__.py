@@ -3,6 +3,7 @@
 Where each file comes from stands beside it, in ``files/README.md``.
 """
 
+from ._anscombe import Points, anscombe
 from ._curves import CURVES, Curve, curve, read_curve
 from ._heights import Histogram, heights_histogram, histogram, nhanes_heights
 from ._nist import NIST, NistProblem, nist
@@ -14,6 +15,8 @@ __all__ = [
     "Curve",
     "Histogram",
     "NistProblem",
+    "Points",
+    "anscombe",
     "curve",
     "heights_histogram",
     "histogram",

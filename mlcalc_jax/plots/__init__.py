@@ -3,9 +3,15 @@
 from ._contour import contour
 from ._cost import cost
 from ._fit import fit
+from ._graph import graph
 from ._histogram import histogram
+from ._landscape import landscape, spectrum
 from ._learning import animate_learning, learning
+from ._network import factor, network
+from ._roots import basins, cobweb, tangents
+from ._slopes import secants, slope_errors
 from ._style import Line, figure, lines, style
+from ._surface import constraint, critical_points, gradient_field, surface
 from ._taylor import taylor, taylor_error
 from ._trace import trace
 from ._uncertainty import contours, correlation
@@ -13,16 +19,30 @@ from ._uncertainty import contours, correlation
 __all__ = [
     "Line",
     "animate_learning",
+    "basins",
+    "cobweb",
+    "constraint",
     "contour",
     "contours",
     "correlation",
     "cost",
+    "critical_points",
+    "factor",
     "figure",
     "fit",
+    "gradient_field",
+    "graph",
     "histogram",
+    "landscape",
     "learning",
     "lines",
+    "network",
+    "secants",
+    "slope_errors",
+    "spectrum",
     "style",
+    "surface",
+    "tangents",
     "taylor",
     "taylor_error",
     "trace",

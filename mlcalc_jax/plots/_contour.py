@@ -51,7 +51,7 @@ def contour(
             )
     ax = axes(ax)
     across, up = np.linspace(*x[1:], resolution), np.linspace(*y[1:], resolution)
-    height = _heights(cost, x[0], y[0], across, up)
+    height = heights(cost, x[0], y[0], across, up)
     low, high = np.nanmin(height), np.nanmax(height)
     is_log = low > 0
     levels = np.geomspace(low, high, 16) if is_log else np.linspace(low, high, 16)
@@ -93,9 +93,7 @@ def contour(
     return ax
 
 
-def _heights(
-    cost: Cost, name_x: str, name_y: str, across: np.ndarray, up: np.ndarray
-) -> np.ndarray:
+def heights(cost: Cost, name_x: str, name_y: str, across: np.ndarray, up: np.ndarray) -> np.ndarray:
     grid = float_params({name_x: across, name_y: up}, cost)
 
     def over_the_map() -> jax.Array:
