@@ -53,14 +53,16 @@ def experiment(config: Config, run: Run) -> str | None:
 
 def _rules(run: Run) -> None:
     """Sum, product, chain and power rule, each the graph of one small expression."""
-    figure = mc.plots.figure(12.5, 8.5)
+    figure = mc.plots.figure(14, 6.5)
     rules = {
         "sum rule: d(u + v) = du + dv": "sin(x) + exp(x)",
         "product rule: d(u v) = v du + u dv": "sin(x) * exp(x)",
         "chain rule: d f(u) = f'(u) du": "exp(sin(x))",
         "power rule: d u^n = n u^(n-1) du": "(2*x)**3",
     }
-    for ax, (rule, text) in zip(figure.subplots(2, 2).ravel(), rules.items(), strict=True):
+    for ax, (rule, text) in zip(
+        figure.subplots(2, 2, height_ratios=(2, 1.2)).ravel(), rules.items(), strict=True
+    ):
         mc.plots.graph(mc.computational_graph(mc.expression(text), 0.8), ax=ax)
         ax.set_title(f"{rule}\n{text} at x = 0.8")
     run.figure(figure, "rules")

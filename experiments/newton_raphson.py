@@ -15,7 +15,7 @@ class Config(Common):
 
     function: str = "x**6/6 - 3*x**4 - 2*x**3/3 + 27*x**2/2 + 18*x - 30"
     """A formula in x."""
-    starts: tuple[float, ...] = (1.0, -4.0, 1.99, 3.1)
+    starts: tuple[float, ...] = (-4.0, 1.0, 1.99, 3.1)
     """Starts of the searches."""
     x: tuple[float, float] = (-5.0, 5.0)
     """Lowest and highest start of the map."""

@@ -31,7 +31,7 @@ def experiment(config: Config, run: Run) -> str | None:
             raise ValueError("runs is empty")
         run.doing("measuring slopes")
         errors = mc.slope_errors(f, config.at)
-        figure = mc.plots.figure(11.5, 4.8)
+        figure = mc.plots.figure(11.5, 5.4)
         left, right = figure.subplots(1, 2)
         mc.plots.secants(f, config.at, config.runs, ax=left)
         mc.plots.slope_errors(errors, ax=right)

@@ -14,6 +14,9 @@ from .._precision import in_precision_of
 from .._types import Cost
 from ._style import BLACK, Line, axes, lines
 
+#: A path of more rows is drawn as a line alone.
+_MOST_MARKERS = 100
+
 
 def contour(
     cost: Cost,
@@ -79,7 +82,7 @@ def contour(
             np.asarray(params[y[0]]),
             color=line.color,
             linestyle=line.linestyle,
-            marker=line.marker,
+            marker=line.marker if len(path.step) <= _MOST_MARKERS else None,
             markersize=3,
             linewidth=1.2,
             label=name,

@@ -23,7 +23,7 @@ def graph(of: Graph, *, ax: Axes | None = None) -> Axes:
     place = _layout(of)
     deepest = max(node.depth for node in of.nodes)
     widest = max(sum(n.depth == d for n in of.nodes) for d in range(deepest + 1))
-    ax = axes(ax, 1.5 + 1.9 * (deepest + 1), 1.2 + 1.15 * widest)
+    ax = axes(ax, 1.2 + 2.2 * (deepest + 1), 0.8 + 1.15 * widest)
     for edge in of.edges:
         (x0, y0), (x1, y1) = place[edge.source], place[edge.target]
         ax.annotate(
@@ -35,13 +35,12 @@ def graph(of: Graph, *, ax: Axes | None = None) -> Axes:
                 "color": GREY,
                 "shrinkA": 24,
                 "shrinkB": 26,
-                "connectionstyle": "arc3,rad=0.06",
+                "connectionstyle": f"arc3,rad={0.12 if x1 - x0 > 1 else 0.0}",
             },
         )
-        # Nearer to the source, where edges that end in one box are still apart.
         ax.text(
-            x0 + 0.45 * (x1 - x0),
-            y0 + 0.45 * (y1 - y0),
+            x0 + 0.5 * (x1 - x0),
+            y0 + 0.5 * (y1 - y0) - (0.06 * (x1 - x0) if x1 - x0 > 1 else 0.0),
             _rule(edge),
             color=VERMILION,
             fontsize="small",
@@ -79,7 +78,7 @@ def graph(of: Graph, *, ax: Axes | None = None) -> Axes:
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
             zorder=4,
         )
-    ax.set(xlim=(-0.6, deepest + 0.6), ylim=(-0.75, widest - 0.4))
+    ax.set(xlim=(-0.6, deepest + 0.6), ylim=(-0.7, widest - 0.5))
     ax.set_axis_off()
     return ax
 

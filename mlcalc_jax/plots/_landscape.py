@@ -41,6 +41,7 @@ def landscape(
         ax.plot(*at[0], "o", color=VERMILION, markersize=6, label="start")
     ax.plot(0, 0, "*", color=BLACK, markersize=10, label="centre")
     ax.set(xlabel=labels[0], ylabel=labels[1], xlim=of.a[[0, -1]], ylim=of.b[[0, -1]])
+    ax.locator_params(nbins=6)
     ax.legend(fontsize="small")
     return ax
 

@@ -28,14 +28,23 @@ def factor(of: Factor, *, ax: Axes | None = None) -> Axes:
         norm=TwoSlopeNorm(0, -largest, largest),
         aspect="auto",
         interpolation="nearest",
+        extent=(0.5, shown.shape[1] + 0.5, shown.shape[0] + 0.5, 0.5),  # counted from 1
     )
-    ax.figure.colorbar(image, ax=ax, format=lambda v, _: f"{v:.1g}", ticks=[-largest, 0, largest])
+    bar = ax.figure.colorbar(image, ax=ax, format=lambda v, _: f"{v:.1g}")
+    bar.set_ticks([-largest, 0, largest])
+    bar.ax.tick_params(labelsize="x-small")
     shape = " x ".join(map(str, of.value.shape))
     ax.set_title(f"{of.name}, {shape}, rms {of.norm:.2g}", fontsize="small")
     per_point = of.name.startswith(("dC", "sigma")) or "/dW" in of.name
     ax.set_xlabel("point" if per_point else "from neuron", fontsize="small")
     ax.set_ylabel("neuron", fontsize="small")
     ax.tick_params(labelsize="x-small")
+    for axis, count in ((ax.xaxis, shown.shape[1]), (ax.yaxis, shown.shape[0])):
+        ticks = [1, count] if count > 1 else [1]
+        axis.set_ticks(ticks if count > 10 else range(1, count + 1))
+    if of.value.ndim == 1:
+        ax.set_xticks([])
+        ax.set_xlabel("")
     return ax
 
 
@@ -73,13 +82,15 @@ def network(
     largest = max(float(np.abs(np.asarray(layer.W)).max()) for layer in layers) or 1.0
     edges = ScalarMappable(Normalize(-largest, largest), "RdBu_r")
     darkest = max(float(np.abs(n).max()) for n in neurons) or 1.0
-    fill = ScalarMappable(Normalize(0, 1 if is_forward else darkest), "Greys")
+    fill = ScalarMappable(Normalize(0, 1), "Greys")
     place = [_column(k, len(n)) for k, n in enumerate(neurons)]
     for k, layer in enumerate(layers):
         for (i, j), value in np.ndenumerate(np.asarray(layer.W)):
             (x0, y0), (x1, y1) = place[k][j], place[k + 1][i]
             width = 0.3 + 4 * abs(value) / largest
             ax.plot([x0, x1], [y0, y1], color=edges.to_rgba(value), linewidth=width, zorder=1)
+    if not is_forward:
+        neurons = [n / darkest for n in neurons]
     for k, column in enumerate(place):
         for (px, py), value in zip(column, neurons[k], strict=True):
             is_input = k == 0 and not is_forward
@@ -105,7 +116,7 @@ def network(
     ax.set_title(
         "forward: neurons show the mean activation"
         if is_forward
-        else "backward: neurons show the rms of N dC/dz"
+        else f"backward: neurons show the rms of N dC/dz, over the largest, {darkest:.2g}"
     )
     return ax
 

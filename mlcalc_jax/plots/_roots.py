@@ -44,10 +44,12 @@ def tangents(
     ax.axhline(0, color=GREY, linewidth=0.8)
     ax.plot(across, values(f, across), color=BLACK, label="f")
     ends = zip(iterates[:-1], heights[:-1], iterates[1:], strict=True)
+    named = np.inf
     for k, (here, height, there) in enumerate(ends):
         ax.plot([here, there], [height, 0], color=BLUE, linewidth=1.2)
         ax.plot([here, here], [0, height], color=BLUE, linestyle=":", linewidth=1)
-        if k < 5 and x[0] <= here <= x[1]:
+        if x[0] <= here <= x[1] and abs(here - named) > 0.06 * (x[1] - x[0]):
+            named = here
             ax.annotate(
                 f"$x_{k}$", (here, 0), (0, -12 if height > 0 else 5), textcoords="offset points"
             )
@@ -146,7 +148,8 @@ def basins(
     else:
         palette = ListedColormap(["#000000", *colours])
         image = palette(nearest + 1)
-        light = 1 - 0.75 * np.clip(taken / max(1, np.percentile(taken, 99)), 0, 1)
+        fewest, most = np.percentile(taken, (1, 99))
+        light = 1 - 0.7 * np.clip((taken - fewest) / max(1, most - fewest), 0, 1)
         image[..., :3] *= light[..., None]
         ax.imshow(image, extent=(*x, *y), origin="lower", interpolation="nearest", aspect="auto")
         for name, colour in zip(names, colours, strict=True):

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from .. import _check
 from ..calculus import SlopeErrors, derivative, slope
-from ._style import BLACK, BLUE, VERMILION, axes, lines
+from ._style import BLACK, WINE, axes, lines
 
 
 def secants(
@@ -58,15 +58,13 @@ def secants(
             label=name,
         )
     tangent = float(derivative(f, x))
-    ax.plot(
-        across, at + tangent * (across - x), color=VERMILION, label=f"tangent: slope {tangent:.4g}"
-    )
+    ax.plot(across, at + tangent * (across - x), color=WINE, label=f"tangent: slope {tangent:.4g}")
     finite = height[np.isfinite(height)]
     if finite.size:
         room = 0.15 * max(float(np.ptp(finite)), 1e-12)
         ax.set_ylim(finite.min() - room, finite.max() + room)
     ax.set(xlabel="x", ylabel="f(x)", xlim=(across[0], across[-1]))
-    ax.legend(fontsize="small")
+    ax.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
     return ax
 
 
@@ -113,10 +111,16 @@ def slope_errors(errors: SlopeErrors, *, ax: Axes | None = None) -> Axes:
             )
     automatic = f"automatic: error {errors.automatic:.1g}"
     ax.axhline(max(errors.automatic, 1e-17), color=BLACK, linestyle="--", label=automatic)
-    ax.plot([], [], color=BLUE, linewidth=1.2, label="lines: predicted from eps and derivatives")
     ax.set(xlabel="run h", ylabel="|slope - f'(x)|")
     ax.set_ylim(bottom=1e-17)
-    ax.legend(fontsize="small")
+    ax.legend(
+        fontsize="small",
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.12),
+        ncols=2,
+        title="points: measured; lines: predicted",
+        title_fontsize="small",
+    )
     return ax
 
 

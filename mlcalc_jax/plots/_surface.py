@@ -175,4 +175,6 @@ def surface(
                 zorder=10,
             )
     space.set(xlabel=x[0], ylabel=y[0], zlabel=label)
+    space.locator_params(nbins=5)
+    space.set_box_aspect(None, zoom=0.85)  # room for the labels, which the layout does not know
     return ax
