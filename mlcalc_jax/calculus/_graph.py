@@ -162,8 +162,8 @@ class _Builder:
             return eqn.primitive.bind(*some, **eqn.params)
 
         value = apply(*numbers)
-        if not used:
-            return [value]
+        if not used or not jnp.issubdtype(value.dtype, jnp.floating):
+            return [value]  # a comparison steers what is computed, and has no slope
         k = len(self.values)
         if k >= _MOST_NODES:
             raise ValueError(f"the function takes more than {_MOST_NODES} steps: too many to draw")

@@ -62,7 +62,7 @@ class RootSearch(NamedTuple):
         return RootStatus(int(self.status)).message
 
 
-def newton_raphson(f: Callable[[Any], Any], x0: ArrayLike, steps: int = 50) -> RootSearch:
+def newton_raphson(f: Callable[[Any], Any], x0: ArrayLike | complex, steps: int = 50) -> RootSearch:
     """A root of f from ``x0``, every iterate kept: ``x_{k+1} = x_k - f(x_k) / f'(x_k)``.
 
     Nothing keeps the iteration from failing as it does on paper: it leaps from a flat place, runs

@@ -191,7 +191,7 @@ def _solve(equations: Callable[[Array], Array], starts: Array, size: Any) -> tup
         return equations(z) / scale
 
     def newton(z: Array) -> Array:
-        J = jax.jacfwd(scaled)(z) * size
+        J = jax.jacfwd(scaled)(z) * jnp.asarray(size)[None]
         J = jnp.where(jnp.isfinite(J), J, 0.0)
         # Rows of one size: an equation that is flat here must not look like one that is met.
         row = jnp.max(jnp.abs(J), axis=1)
@@ -202,7 +202,7 @@ def _solve(equations: Callable[[Array], Array], starts: Array, size: Any) -> tup
         move = newton(z)
         # No farther than the box is wide; then the longest of the halved steps that goes down.
         move = move / jnp.maximum(1.0, jnp.max(jnp.abs(move) / size))
-        trials = z + move * 0.5 ** jnp.arange(_HALVINGS)[:, None]
+        trials = z[None] + move[None] * 0.5 ** jnp.arange(_HALVINGS)[:, None]
         heights = jnp.sum(jax.vmap(scaled)(trials) ** 2, axis=1)
         goes_down = heights < jnp.sum(scaled(z) ** 2)
         first = jnp.argmax(goes_down)
