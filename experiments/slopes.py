@@ -37,7 +37,7 @@ def experiment(config: Config, run: Run) -> str | None:
         mc.plots.slope_errors(errors, ax=right)
         left.set_title(f"f(x) = {config.function}")
     proof = f"+- {errors.exact_error:.1g}, proved" if np.isfinite(errors.exact_error) else ""
-    say(f"f'({config.at:g}) = {errors.exact:.17g} {proof}")
+    say(f"f'({config.at:g}) = {errors.exact!r} {proof}")
     say(f"{'scheme':<10}{'order':>8}{'best h':>10}{'error there':>13}{'predicted':>11}")
     for scheme, error in errors.error.items():
         best = errors.best_h.get(scheme, float(errors.h[-1]))

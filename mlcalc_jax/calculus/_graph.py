@@ -105,7 +105,8 @@ def computational_graph(f: Callable[[Any], Any], at: Any) -> Graph:
 
     Raises:
         TypeError: f is no function or does not return one real number.
-        ValueError: an input that is an array; more than 200 steps; a step that is none on numbers.
+        ValueError: an input that is an array; more than 200 steps; a step that is none on numbers;
+            a function that is not defined there.
     """
     if not callable(f):
         raise TypeError(f"f must be a function, got {f!r}")
@@ -182,6 +183,8 @@ class _Builder:
     def graph(self, last: Any) -> Graph:
         if not isinstance(last, int):
             raise ValueError("the function is constant: there is nothing to draw")
+        if not np.isfinite(float(self.values[last])):
+            raise ValueError("the function has no finite value at this point")
         needed = {last}
         adjoint = dict.fromkeys(range(len(self.values)), 0.0)
         adjoint[last] = 1.0

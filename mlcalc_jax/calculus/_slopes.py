@@ -143,7 +143,7 @@ def slope_errors(f: Callable[[Any], Any], x: float, h: ArrayLike | None = None) 
         h: the runs, above zero; 1 down to 1e-16 unless given.
 
     Raises:
-        TypeError, ValueError: as for :func:`slope`.
+        TypeError, ValueError: as for :func:`slope`; f is not defined at x.
 
     Source: Press et al., Numerical Recipes, section 5.7; Squire and Trapp, SIAM Review 40 (1998)
     110, for the complex step.
@@ -157,6 +157,8 @@ def slope_errors(f: Callable[[Any], Any], x: float, h: ArrayLike | None = None) 
     with jax.enable_x64(True):
         at_x = jnp.asarray(x)
         value, first, second, third = (float(derivative(f, at_x, k)) for k in range(4))
+    if not np.isfinite([value, first]).all():
+        raise ValueError(f"f has no finite value and slope at x = {x:g}")
     exact, exact_error = _proved_slope(f, x, first)
     eps = np.finfo(float).eps
     noise = eps * (abs(value) + abs(x * first))
