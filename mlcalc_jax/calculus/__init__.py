@@ -13,6 +13,7 @@ from ._derivatives import (
 )
 from ._expression import Expression, expression
 from ._graph import Edge, Graph, Node, computational_graph
+from ._interval import Bounds
 from ._newton_raphson import RootSearch, RootStatus, newton_raphson
 from ._slopes import (
     GradientCheck,
@@ -23,7 +24,8 @@ from ._slopes import (
     slope_errors,
 )
 from ._stationary import ConstrainedPoint, CriticalPoint, constrained, critical_points
-from ._taylor import Bounds, Taylor, taylor
+from ._taylor import Taylor, taylor
+from ._taylor_many import MultivariateTaylor
 
 __all__ = [
     "Bounds",
@@ -34,6 +36,7 @@ __all__ = [
     "Expression",
     "GradientCheck",
     "Graph",
+    "MultivariateTaylor",
     "Node",
     "RootSearch",
     "RootStatus",

@@ -31,6 +31,13 @@ class Interval(NamedTuple):
         return self.low + (self.high - self.low) / 2
 
 
+class Bounds(NamedTuple):
+    """What a number surely lies between."""
+
+    low: float
+    high: float
+
+
 class DomainError(ValueError):
     """A function was asked for a value where it has none."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, overload
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +12,9 @@ from jaxtyping import Float
 from .. import _check
 from .._types import AnyArray, ArrayLike
 from . import _interval as iv
-from ._interval import DomainError, Interval, add, multiply, point, subtract
+from ._interval import Bounds, DomainError, Interval, add, multiply, point, subtract
 from ._taylor_arithmetic import Jet, jaxpr_of, jet_of, minus, plus, times
+from ._taylor_many import MultivariateTaylor, multivariate_taylor
 
 _HIGHEST = 40
 #: Coefficients beyond the polynomial's that the remainder is computed from.
@@ -21,13 +22,6 @@ _BEYOND = 8
 #: Coefficients of a piece of the domain, and how many pieces, fewer first.
 _OF_A_PIECE = 5
 _PIECES = (64, 1024)
-
-
-class Bounds(NamedTuple):
-    """What a number surely lies between."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,17 +112,28 @@ class Taylor:
         return total
 
 
-def taylor(f: Callable[[Any], Any], x0: ArrayLike, order: int) -> Taylor:
-    """The Taylor polynomial of a function of one variable around ``x0``.
+@overload
+def taylor(f: Callable[[Any], Any], x0: ArrayLike, order: int) -> Taylor: ...
+
+
+@overload
+def taylor(f: Callable[[Any], Any], x0: Any, order: int) -> MultivariateTaylor: ...
+
+
+def taylor(f: Callable[[Any], Any], x0: Any, order: int) -> Taylor | MultivariateTaylor:
+    """The Taylor polynomial of a function of one or several variables around ``x0``.
 
     ``f`` is built of + - * /, powers, exp, log, sqrt, sin, cos, tan, tanh, sinh, cosh, atan,
     logistic and erf of ``jax.numpy`` and ``jax.nn``, jitted functions included. The coefficients
     come from recurrences on intervals, so that their errors are known.
 
     Args:
-        f: a pure function of a real number.
-        x0: the centre.
-        order: of the polynomial, 0 to 40.
+        f: a pure function of a real number, or of a pytree of them such as ``{"x": .., "y": ..}``.
+        x0: the centre: a number, or the pytree.
+        order: of the polynomial, 0 to 40; in several variables, such that it has at most 300 terms.
+
+    Returns:
+        A :class:`Taylor`, or for a pytree a :class:`MultivariateTaylor`.
 
     Raises:
         TypeError: ``f`` does not return one real scalar; ``x0`` or ``order`` is no number.
@@ -138,6 +143,8 @@ def taylor(f: Callable[[Any], Any], x0: ArrayLike, order: int) -> Taylor:
     """
     if not callable(f):
         raise TypeError(f"f must be a function, got {f!r}")
+    if isinstance(x0, (dict, list, tuple)):
+        return multivariate_taylor(f, x0, order)
     order = _check.count("order", order, least=0)
     if order > _HIGHEST:
         raise ValueError(f"order must be at most {_HIGHEST}, got {order}")
