@@ -13,7 +13,7 @@ from ._derivatives import (
 )
 from ._expression import Expression, expression
 from ._graph import Edge, Graph, Node, computational_graph
-from ._interval import Bounds
+from ._interval import Bounds, DomainError
 from ._newton_raphson import RootSearch, RootStatus, newton_raphson
 from ._slopes import (
     GradientCheck,
@@ -32,6 +32,7 @@ __all__ = [
     "ConstrainedPoint",
     "CriticalPoint",
     "Derivatives",
+    "DomainError",
     "Edge",
     "Expression",
     "GradientCheck",

@@ -2,6 +2,7 @@
 
 from ._contour import contour
 from ._cost import cost
+from ._explore import Explorer, explore_slope, explore_surface, explore_taylor
 from ._fit import fit
 from ._graph import graph
 from ._histogram import histogram
@@ -17,6 +18,7 @@ from ._trace import trace
 from ._uncertainty import contours, correlation
 
 __all__ = [
+    "Explorer",
     "Line",
     "animate_learning",
     "basins",
@@ -27,6 +29,9 @@ __all__ = [
     "correlation",
     "cost",
     "critical_points",
+    "explore_slope",
+    "explore_surface",
+    "explore_taylor",
     "factor",
     "figure",
     "fit",
