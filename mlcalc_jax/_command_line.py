@@ -1,4 +1,4 @@
-"""``python -m mlcalc_jax fit data.csv``: a fit from the command line, with report and figure."""
+"""``python -m mlcalc_jax``: fits from the command line, and pictures to play with in a window."""
 
 import argparse
 import importlib.util
@@ -19,18 +19,19 @@ from ._fit import fit
 from ._path import Status
 from ._problem import model_name
 from ._result import Fit
+from .calculus import expression
 
 CONVERGED, NOT_CONVERGED, BAD_INPUT = 0, 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns 0, 1 if the fit did not converge, or 2 for input it cannot use."""
+    """Run a command; returns 0, 1 if a fit did not converge, or 2 for input it cannot use."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.command == "fit":
+    if options.command in ("fit", "explore"):
         try:
-            return _fit(options)
-        except (ValueError, TypeError, OSError) as error:
+            return _fit(options) if options.command == "fit" else _explore(options)
+        except (ValueError, TypeError, OSError, NotImplementedError) as error:
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
             return BAD_INPUT
     if options.command == "models":
@@ -59,7 +60,40 @@ def _parser() -> argparse.ArgumentParser:
     add("--x-label", help="of the axis; the column's name unless given")
     add("--y-label", help="of the axis; the column's name unless given")
     add("--out", type=Path, help="folder for report, figure and JSON, new or empty; fit-FILE")
+    add = commands.add_parser(
+        "explore", help="play with secants, Taylor polynomials or a surface in a window"
+    ).add_argument
+    add("what", choices=["slope", "taylor", "surface"])
+    add("--function", required=True, help="a formula in x, or for a surface in x and y")
+    add("--at", type=float, default=0.0, help="where to begin (0); a surface's middle is 0, 0")
+    add("--radius", type=float, default=3.0, help="how far the picture reaches (3)")
     return parser
+
+
+def _explore(options: argparse.Namespace) -> int:
+    import matplotlib.pyplot as plt
+    from matplotlib.backends.registry import BackendFilter, backend_registry
+
+    from . import plots
+
+    if plt.get_backend().lower() not in backend_registry.list_builtin(BackendFilter.INTERACTIVE):
+        raise ValueError(
+            "no window can be opened here; in Jupyter, mlcalc_jax.plots.explore_* do the same "
+            "after %matplotlib widget"
+        )
+    if options.what == "surface":
+        f = expression(options.function, ("x", "y"))
+        reach = -options.radius, options.radius
+        shown = plots.explore_surface(f, x=("x", *reach), y=("y", *reach))
+    else:
+        f = expression(options.function)
+        if options.what == "slope":
+            shown = plots.explore_slope(f, options.at, radius=options.radius)
+        else:
+            shown = plots.explore_taylor(f, options.at, reach=options.radius)
+    plt.show()
+    del shown  # its widgets were alive until the window was closed
+    return 0
 
 
 def _fit(options: argparse.Namespace) -> int:

@@ -42,7 +42,7 @@ class Taylor:
         total: Any = numpy.zeros_like(h)
         for c in self.coefficients[::-1]:
             total = total * h + c
-        return total
+        return numpy.asarray(total)
 
     def remainder(self, radius: float) -> Bounds:
         """Bounds of ``f(x) - p(x)`` that hold for every x with ``|x - x0| <= radius``: proved.

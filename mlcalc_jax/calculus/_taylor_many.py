@@ -56,7 +56,7 @@ class MultivariateTaylor:
         total: Any = numpy.zeros(jnp.shape(sum(h)))
         for powers, c in self.coefficients.items():
             total = total + c * prod(s**n for s, n in zip(h, powers, strict=True))
-        return total
+        return numpy.asarray(total)
 
     def remainder(self, radius: Any) -> Bounds:
         """Bounds of ``f(x) - p(x)`` for every x with ``|x_i - x0_i| <= radius_i``: proved.
