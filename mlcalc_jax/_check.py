@@ -5,6 +5,8 @@ shape and a dtype but no values.
 """
 
 import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -13,6 +15,25 @@ import numpy as np
 
 from ._precision import floating
 from ._types import Params
+
+
+@contextmanager
+def traceable(name: str) -> Iterator[None]:
+    """Inside it, JAX's errors about a function it cannot trace say what to write instead.
+
+    Raises:
+        TypeError: the function computes with NumPy or ``math``, or branches on its argument.
+    """
+    try:
+        yield
+    except jax.errors.TracerBoolConversionError as error:
+        raise TypeError(
+            f"{name} must not branch on its argument (if, and, while): write jnp.where"
+        ) from error
+    except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
+        raise TypeError(
+            f"{name} must be written with jax.numpy: NumPy, math and float() cannot be traced"
+        ) from error
 
 
 def is_concrete(value: Any) -> bool:

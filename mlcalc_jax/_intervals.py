@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from scipy import optimize, special
+from scipy import special
 
 from . import _check
 from ._converge import converge
@@ -104,7 +104,9 @@ def profile(fit: Any, name: str, level: float) -> tuple[float, float]:
             if not np.isfinite(found):
                 return sign * np.inf
             if found > 0:
-                return float(optimize.brentq(above, inside, value, xtol=1e-9 * stderr, rtol=1e-12))
+                from scipy.optimize import brentq  # here: it takes 0.2 s to import
+
+                return float(brentq(above, inside, value, xtol=1e-9 * stderr, rtol=1e-12))
             inside, width = value, 2 * width
         return sign * np.inf
 

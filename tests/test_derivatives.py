@@ -239,3 +239,29 @@ def test_gradient_check_of_scales_and_of_zero() -> None:
         mc.check_gradient(lambda p: p["x"] ** 2, {"x": 1.0}, lambda p: p["x"])
     with pytest.raises(ValueError, match="shaped"):
         mc.check_gradient(jnp.sum, np.ones(2), lambda p: p[:1])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda f: mc.taylor(f, 0.5, 2),
+        lambda f: mc.gradient(f, 0.5),
+        lambda f: mc.newton_raphson(f, 0.5),
+        lambda f: mc.slope(f, 0.5, 0.1),
+        lambda f: mc.computational_graph(f, 0.5),
+        lambda f: mc.critical_points(lambda p: f(p["x"]), {"x": (0, 1)}),
+        lambda f: mc.check_gradient(f, 0.5),
+    ],
+)
+def test_a_function_that_cannot_be_traced(call: Any) -> None:
+    """NumPy and math: the error says what to write."""
+    for f in (np.sin, math.sin, lambda x: float(x)):
+        with pytest.raises(TypeError, match=r"jax\.numpy"):
+            call(f)
+
+
+def test_a_function_that_branches() -> None:
+    """An ``if`` on the value: the error says what to write."""
+    for call in (lambda f: mc.taylor(f, 0.5, 2), lambda f: mc.check_gradient(f, 0.5)):
+        with pytest.raises(TypeError, match=r"jnp\.where"):
+            call(lambda x: jnp.sin(x) if x > 0 else x)

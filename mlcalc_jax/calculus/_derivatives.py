@@ -64,7 +64,7 @@ def gradient(f: Callable[[Any], Any], at: Any) -> Any:
         ValueError: ``at`` is empty or not finite.
     """
     _function("f", f)
-    return in_precision_of(at := point(at), lambda: jax.grad(_scalar(f))(_arrays(at)))
+    return computed(at := point(at), lambda: jax.grad(_scalar(f))(_arrays(at)))
 
 
 def jacobian(
@@ -85,7 +85,7 @@ def jacobian(
     _function("f", f)
     if mode not in (None, "forward", "reverse"):
         raise ValueError(f"mode must be 'forward' or 'reverse', got {mode!r}")
-    return in_precision_of(at := point(at), lambda: _jacobian(f, _arrays(at), mode))
+    return computed(at := point(at), lambda: _jacobian(f, _arrays(at), mode))
 
 
 def _jacobian(f: Callable[[Any], Any], at: Any, mode: Any) -> Derivatives:
@@ -111,7 +111,7 @@ def hessian(f: Callable[[Any], Any], at: Any) -> Derivatives:
         names = names_of(x, "x")
         return Derivatives(_matrix(tree, x, x), tree, names, names, "forward over reverse")
 
-    return in_precision_of(at := point(at), compute)
+    return computed(at := point(at), compute)
 
 
 def jvp(f: Callable[[Any], Any], at: Any, tangent: Any) -> Any:
@@ -127,7 +127,7 @@ def jvp(f: Callable[[Any], Any], at: Any, tangent: Any) -> Any:
     _function("f", f)
     at = point(at)
     tangent = _like("tangent", tangent, at)
-    return in_precision_of(at, lambda: jax.jvp(f, (_arrays(at),), (_arrays(tangent),))[1])
+    return computed(at, lambda: jax.jvp(f, (_arrays(at),), (_arrays(tangent),))[1])
 
 
 def vjp(f: Callable[[Any], Any], at: Any, cotangent: Any) -> Any:
@@ -147,7 +147,7 @@ def vjp(f: Callable[[Any], Any], at: Any, cotangent: Any) -> Any:
         out, pull_back = jax.vjp(f, _arrays(at))
         return pull_back(_arrays(_like("cotangent", cotangent, out)))[0]
 
-    return in_precision_of(at, compute)
+    return computed(at, compute)
 
 
 def directional_derivative(
@@ -200,7 +200,13 @@ def total_derivative(
         total = sum((jnp.sum(leaf) for leaf in jax.tree.leaves(term)), jnp.zeros_like(now))
         return TotalDerivative(total, partial, rate, term)
 
-    return in_precision_of(t, compute)
+    return computed(t, compute)
+
+
+def computed(at: Any, compute: Callable[[], Any]) -> Any:
+    """What ``compute`` returns, in the precision of the point; JAX's errors say what to write."""
+    with _check.traceable("the function"):
+        return in_precision_of(at, compute)
 
 
 def point(at: Any) -> Any:

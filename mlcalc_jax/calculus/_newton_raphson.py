@@ -10,9 +10,8 @@ import numpy as np
 from jaxtyping import Int, Num
 
 from .. import _check
-from .._precision import in_precision_of
 from .._types import AnyArray, ArrayLike
-from ._derivatives import point
+from ._derivatives import computed, point
 
 #: Converged where the step is at most so many units in the last place of x.
 _ULPS = 8
@@ -84,7 +83,7 @@ def newton_raphson(f: Callable[[Any], Any], x0: ArrayLike | complex, steps: int 
     steps = _check.count("steps", steps)
     start = _start(x0)
     data = start.real if _check.is_concrete(start) else start
-    return in_precision_of(data, lambda: _search(f, jnp.asarray(start), steps))
+    return computed(data, lambda: _search(f, jnp.asarray(start), steps))
 
 
 def _start(x0: Any) -> Any:

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float
 
 from .. import _check
-from .._precision import in_double, in_precision_of
+from .._precision import in_double
 from .._types import AnyArray, ArrayLike, Cost
-from ._derivatives import gradient, names_of, point, same_structure
+from ._derivatives import computed, gradient, names_of, point, same_structure
 from ._taylor import taylor
 
 Scheme = Literal["forward", "backward", "central", "complex"]
@@ -55,12 +55,12 @@ def slope(
     if _check.is_concrete(at["h"]) and np.any(np.asarray(at["h"]) == 0):
         raise ValueError("h must not be 0: the rise is over a run")
     if scheme == "forward":
-        return in_precision_of(at, lambda: _slope(f, at["x"], at["h"], 0, 1))
+        return computed(at, lambda: _slope(f, at["x"], at["h"], 0, 1))
     if scheme == "backward":
-        return in_precision_of(at, lambda: _slope(f, at["x"], at["h"], -1, 0))
+        return computed(at, lambda: _slope(f, at["x"], at["h"], -1, 0))
     if scheme == "central":
-        return in_precision_of(at, lambda: _slope(f, at["x"], at["h"], -1, 1))
-    return in_precision_of(at, lambda: _complex_slope(f, at["x"], at["h"]))
+        return computed(at, lambda: _slope(f, at["x"], at["h"], -1, 1))
+    return computed(at, lambda: _complex_slope(f, at["x"], at["h"]))
 
 
 def _slope(f: Callable[[Any], Any], x: Any, h: Any, first: int, last: int) -> Any:
@@ -111,7 +111,7 @@ def derivative(f: Callable[[Any], Any], x: ArrayLike, order: int = 1) -> Float[A
             differentiated = jax.jacfwd(differentiated)
         return _each(differentiated)(jnp.asarray(at))
 
-    return in_precision_of(at, compute)
+    return computed(at, compute)
 
 
 class SlopeErrors(NamedTuple):
@@ -267,7 +267,7 @@ def check_gradient(
             raise ValueError(
                 f"the gradient must be shaped as params, {np.shape(a)}, got {np.shape(b)}"
             )
-    with jax.enable_x64(True):
+    with _check.traceable("f"), jax.enable_x64(True):
         differences, errors, invisible = jax.device_get(_ridders(f, at))
     names = names_of(at, "x")
     analytic = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(claimed)]).astype(float)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import _check
 from . import _interval as iv
 from ._interval import DomainError, Interval, add, divide, multiply, point, subtract
 
@@ -30,7 +31,7 @@ def jaxpr_of(f: Callable[[Any], Any], x: Any) -> Any:
     Raises:
         TypeError: the result is no real scalar.
     """
-    with jax.enable_x64(True):
+    with _check.traceable("the function"), jax.enable_x64(True):
         closed = jax.make_jaxpr(f)(jax.tree.map(lambda leaf: jnp.asarray(leaf, float), x))
     out = closed.out_avals
     if len(out) != 1 or out[0].shape != () or not jnp.issubdtype(out[0].dtype, jnp.floating):
