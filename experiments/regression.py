@@ -71,6 +71,10 @@ def experiment(config: Config, run: Run) -> str | None:
 def _data(config: Config) -> tuple[np.ndarray, np.ndarray]:
     if config.data is not None:
         x, y = mc.data.read_columns(config.data, ["x", "y"])
+        if x.size < 3 or np.ptp(x) == 0:
+            raise ValueError(
+                f"{config.data.name}: a line with errors needs three points that differ in x"
+            )
         return x, y
     rng = np.random.default_rng(config.seed)
     x = np.sort(rng.uniform(2, 10, 20))

@@ -53,7 +53,8 @@ def experiment(config: Config, run: Run) -> str | None:
         say("no critical point in the box")
     else:
         run.table("critical_points", [_row(point) for point in points])
-    _draw(f, points, {"descent": down, "ascent": up}, config, run)
+    with input_errors():
+        _draw(f, points, {"descent": down, "ascent": up}, config, run)
     return None
 
 

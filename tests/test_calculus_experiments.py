@@ -131,6 +131,8 @@ def test_approximations_of_a_formula(cli: Cli, tmp_path: Path) -> None:
         ("backprop", ("--sizes", 2, 2), "begin with 1"),
         ("regression", ("--data", "nowhere.csv"), "No such file"),
         ("landscape", ("--curve", "nothing"), "curve"),
+        ("newton_raphson", ("--fractal", "abs(x)"), "not analytic"),
+        ("surface", ("--function", "log(-1 - x**2)"), "not finite anywhere"),
         ("approximations", ("--function", "abs(x)"), "abs"),
         ("approximations", ("--function", "1/x"), "0"),
     ],
@@ -149,3 +151,32 @@ def test_wrong_input_is_one_line(
     assert message in said
     assert len(said.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("surface", ("--function", "1/x")),
+        ("surface", ("--function", "3")),
+        ("slopes", ("--function", "3*x")),
+        ("slopes", ("--function", "erf(x)")),
+        ("lagrange", ("--function", "x", "--constraint", "x**2 + y**2 + 5")),
+        ("newton_raphson", ("--function", "3")),
+        ("approximations", ("--function", "3", "--orders", 1)),
+        ("backprop", ("--sizes", 1, 2, "--scale", 1e6, "--steps", 0)),
+    ],
+)
+def test_odd_functions_are_drawn(
+    cli: Cli, tmp_path: Path, name: str, options: tuple[object, ...]
+) -> None:
+    """Poles, constants, lines, a constraint that nothing meets: no error and no warning."""
+    assert cli(name, "--quick", *options, "--out", tmp_path / "run") == 0
+
+
+def test_a_line_needs_points(cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two points, or one x: the error names the file."""
+    for rows in ("1,2\n3,4", "1,2\n1,4\n1,5"):
+        (tmp_path / "few.csv").write_text(f"x,y\n{rows}\n")
+        data = ("--data", tmp_path / "few.csv")
+        assert cli("regression", *data, "--out", tmp_path / "run") == 2
+        assert "few.csv: a line with errors needs" in capsys.readouterr().err

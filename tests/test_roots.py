@@ -148,6 +148,7 @@ def test_critical_points_of_himmelblau() -> None:
         ("exp(-x**2 - y**2)", 1, "maximum"),
         ("(1 - x)**2 + 100*(y - x**2)**2", 1, "minimum"),
         ("log(x) + y**2", 0, None),
+        ("log(-1 - x**2) + y**2", 0, None),
     ],
 )
 def test_critical_points_are_counted(text: str, count: int, kind: str | None) -> None:

@@ -100,6 +100,8 @@ def _start(x0: Any) -> Any:
 
 def _search(f: Callable[[Any], Any], x0: Any, steps: int) -> RootSearch:
     is_complex = jnp.iscomplexobj(x0)
+    if is_complex and not jnp.issubdtype(jax.eval_shape(f, x0).dtype, jnp.complexfloating):
+        raise TypeError("f of a complex number must be complex: it is not analytic")
     slope_of = jax.grad(f, holomorphic=True) if is_complex else jax.jacfwd(f)
     eps = jnp.finfo(x0.dtype).eps
 

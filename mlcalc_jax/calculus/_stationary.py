@@ -74,7 +74,7 @@ def critical_points(f: Cost, bounds: Bounds, *, starts: int = 400) -> list[Criti
     z, solved, value, hessian, elsewhere = map(np.asarray, in_double(solve))
     scale = _typical(elsewhere)
     found = []
-    for k in _distinct(z, solved, low, high):
+    for k in _distinct(z, np.where(np.isfinite(value), solved, np.inf), low, high):
         eigenvalues = np.linalg.eigvalsh(hessian[k])
         at = dict(zip(names, map(float, z[k]), strict=True))
         found.append(CriticalPoint(at, float(value[k]), _kind(eigenvalues, scale), eigenvalues))
@@ -130,7 +130,7 @@ def constrained(f: Cost, g: Cost, bounds: Bounds, *, starts: int = 400) -> list[
 
     z, solved, value, curvature, normal = map(np.asarray, in_double(solve))
     found = []
-    for k in _distinct(z[:, :-1], solved, low, high):
+    for k in _distinct(z[:, :-1], np.where(np.isfinite(value), solved, np.inf), low, high):
         # The directions along the constraint: all that is orthogonal to grad g.
         along = np.linalg.svd(normal[k][None])[2][1:].T
         eigenvalues = np.linalg.eigvalsh(along.T @ curvature[k] @ along)

@@ -45,7 +45,7 @@ def contour(
         ax: where to draw; a new figure unless given.
 
     Raises:
-        ValueError: a range whose lower end is not below its upper end.
+        ValueError: a range that does not rise; a cost that is nowhere finite.
     """
     for name, low, high in (x, y):
         if not low < high:
@@ -55,7 +55,12 @@ def contour(
     ax = axes(ax)
     across, up = np.linspace(*x[1:], resolution), np.linspace(*y[1:], resolution)
     height = heights(cost, x[0], y[0], across, up)
+    height = np.where(np.isfinite(height), height, np.nan)
+    if np.isnan(height).all():
+        raise ValueError(f"{label} is not finite anywhere on the map")
     low, high = np.nanmin(height), np.nanmax(height)
+    if low == high:  # level: the map is one shade
+        low, high = low - max(1e-6, 1e-6 * abs(low)), high + max(1e-6, 1e-6 * abs(high))
     is_log = low > 0
     levels = np.geomspace(low, high, 16) if is_log else np.linspace(low, high, 16)
     filled = ax.contourf(

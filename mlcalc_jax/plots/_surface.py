@@ -53,11 +53,11 @@ def gradient_field(
     # In the picture's own directions: x and y may have different scales.
     shown = field * np.array([x[2] - x[1], y[2] - y[1]])
     size = np.linalg.norm(shown, axis=-1, keepdims=True)
-    shown = np.where(size > 0, field / np.where(size > 0, size, 1) * np.sqrt(size), 0)
-    shown = np.where(np.isfinite(shown), shown, 0)
-    ax.quiver(
-        across, up, shown[..., 0], shown[..., 1], color=BLACK, width=0.0035, angles="xy", zorder=2
-    )
+    is_arrow = (size > 0) & np.isfinite(size)
+    shown = np.where(is_arrow, field, 0) / np.sqrt(np.where(is_arrow, size, 1))
+    if shown.any():  # a level function has no arrows, and quiver no scale for them
+        u, v = shown[..., 0], shown[..., 1]
+        ax.quiver(across, up, u, v, color=BLACK, width=0.0035, angles="xy", zorder=2)
     ax.set(xlim=x[1:], ylim=y[1:], xlabel=x[0], ylabel=y[0])
     return ax
 

@@ -57,22 +57,25 @@ def taylor_error(approximation: Taylor, radius: float, *, ax: Axes | None = None
     f, p = _values(approximation, approximation.x0 + h[:, None] * np.linspace(-1, 1, 41))
     seen = np.max(np.abs(f - p), axis=1)
     guess = np.array([approximation.guess(some) for some in h])
-    ax.loglog(h, np.maximum(-low, high), color=ORANGE, linewidth=4, label="bound: proved")
-    ax.loglog(
+    bound = np.maximum(-low, high)
+    ax.plot(h, np.where(bound > 0, bound, np.nan), color=ORANGE, linewidth=4, label="bound: proved")
+    ax.plot(
         h,
         np.where(seen > 0, seen, np.nan),
         color=BLACK,
         linestyle="-.",
         label="largest error seen (float64)",
     )
-    ax.loglog(
+    ax.plot(
         h,
         np.where(guess > 0, guess, np.nan),
         color=VERMILION,
         linestyle=":",
         label="first term left out: a guess",
     )
-    ax.set(xlabel="distance from the centre", ylabel="|f - polynomial|")
+    ax.set(xlabel="distance from the centre", ylabel="|f - polynomial|", xscale="log")
+    if (bound > 0).any() or (seen > 0).any():  # not so for a polynomial that is f itself
+        ax.set_yscale("log")
     ax.legend(fontsize="small")
     return ax
 
