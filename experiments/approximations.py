@@ -12,6 +12,9 @@ import mlcalc_jax as mc
 from ._run import Config as Common
 from ._run import Run, input_errors, main, say
 
+#: How far beyond its radius 1/x is drawn: past the asymptote at 0, and to 2 and more, its series
+#: is useless.
+BEYOND = {"reciprocal": 1.7}
 #: name: function, centre, radius
 FUNCTIONS: dict[str, tuple[Callable[[Any], Any], float, float]] = {
     "cos": (jnp.cos, 0.0, 3.0),
@@ -93,7 +96,7 @@ def _draw(name: str, found: dict[int, mc.Taylor], radius: float, run: Run) -> No
     grid = figure.subplots(2, len(found), sharey="row", squeeze=False)
     for column, (order, taylor) in enumerate(found.items()):
         above, below = grid[:, column]
-        mc.plots.taylor(taylor, radius, ax=above)
+        mc.plots.taylor(taylor, radius, reach=BEYOND.get(name, 1.0) * radius, ax=above)
         mc.plots.taylor_error(taylor, radius, ax=below)
         above.set_title(f"order {order}")
         if column:

@@ -122,3 +122,15 @@ def test_landscape_and_spectrum_pictures() -> None:
     lines = by_label(mc.plots.spectrum(saddle))
     assert_allclose(lines["above zero"].get_ydata(), [2])
     assert_allclose(lines["below zero"].get_ydata(), [6])
+
+
+def test_taylor_beyond_the_radius() -> None:
+    """The band ends at the radius; past the pole of 1/x only lines are drawn, with a gap."""
+    ax = mc.plots.taylor(mc.taylor(lambda x: 1 / x, 1.0, 3), 0.5, reach=1.5)
+    (band,) = ax.collections
+    drawn = np.asarray(band.get_paths()[0].vertices)
+    assert drawn[:, 0].min() >= 0.5 - 1e-9
+    assert drawn[:, 0].max() <= 1.5 + 1e-9
+    f = np.asarray(by_label(ax)["f"].get_ydata())
+    assert np.isnan(f).any()
+    assert (f[np.isfinite(f)][0]) < 0 < f[-1]

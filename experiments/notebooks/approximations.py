@@ -40,8 +40,7 @@ try:
     reciprocal.remainder(1.2)
 except ValueError as error:
     print(error)
-ax = mc.plots.taylor(reciprocal, 0.9)
-ax.set_ylim(-5, 15)
+mc.plots.taylor(reciprocal, 0.9, reach=1.6)
 
 # %% [markdown]
 # ## Several variables

@@ -14,7 +14,7 @@ from .._precision import in_precision_of
 from .._types import Cost
 from ._style import BLACK, Line, axes, lines
 
-#: A path of more rows is drawn as a line alone.
+#: A path of more rows has a dozen markers, to tell it from others.
 _MOST_MARKERS = 100
 
 
@@ -82,12 +82,14 @@ def contour(
     for name, path in named.items():
         line = styles[name]
         params = path.trimmed().params
+        rows = len(jax.tree.leaves(params)[0])
         ax.plot(
             np.asarray(params[x[0]]),
             np.asarray(params[y[0]]),
             color=line.color,
             linestyle=line.linestyle,
-            marker=line.marker if len(path.step) <= _MOST_MARKERS else None,
+            marker=line.marker,
+            markevery=1 if rows <= _MOST_MARKERS else rows // 12,
             markersize=3,
             linewidth=1.2,
             label=name,

@@ -13,7 +13,7 @@ from ._style import BLACK, axes
 
 
 def factor(of: Factor, *, ax: Axes | None = None) -> Axes:
-    """One factor of the chain rule as a heat map: blue below zero, red above, white at zero.
+    """One factor of the chain rule as a heat map: the darker, the lower; zero in the middle.
 
     Args:
         of: from ``explain_backprop(...).factors``.
@@ -24,7 +24,7 @@ def factor(of: Factor, *, ax: Axes | None = None) -> Axes:
     largest = float(np.abs(shown).max()) or 1.0
     image = ax.imshow(
         shown,
-        cmap="RdBu_r",
+        cmap="cividis",
         norm=TwoSlopeNorm(0, -largest, largest),
         aspect="auto",
         interpolation="nearest",
@@ -57,9 +57,9 @@ def network(
     """The network: forward with its activations and weights, backward with its gradients.
 
     Forward, a neuron is as dark as its mean activation and an edge as wide and as coloured as its
-    weight. Backward, a neuron is as dark as the root mean square of dC/dz at it and an edge as wide
-    and as coloured as dC/dW, relative to the largest of all layers: where gradients vanish, the
-    picture fades.
+    weight, dashed below zero. Backward, a neuron is as dark as the root mean square of dC/dz at it
+    and an edge as wide and as coloured as dC/dW, relative to the largest of all layers: where
+    gradients vanish, the picture fades.
 
     Args:
         of: from :func:`mlcalc_jax.explain_backprop`.
@@ -88,7 +88,9 @@ def network(
         for (i, j), value in np.ndenumerate(np.asarray(layer.W)):
             (x0, y0), (x1, y1) = place[k][j], place[k + 1][i]
             width = 0.3 + 4 * abs(value) / largest
-            ax.plot([x0, x1], [y0, y1], color=edges.to_rgba(value), linewidth=width, zorder=1)
+            dash = "-" if value >= 0 else (0, (4, 1.5))
+            colour = edges.to_rgba(value)
+            ax.plot([x0, x1], [y0, y1], color=colour, linestyle=dash, linewidth=width, zorder=1)
     if not is_forward:
         neurons = [n / darkest for n in neurons]
     for k, column in enumerate(place):
@@ -112,7 +114,7 @@ def network(
     ax.tick_params(length=0)
     ax.set(xlim=(-0.3, len(layers) + 0.3))
     what = "weight" if is_forward else "dC/dW"
-    ax.figure.colorbar(edges, ax=ax, label=f"edges: {what}", shrink=0.8)
+    ax.figure.colorbar(edges, ax=ax, label=f"edges: {what}, dashed below zero", shrink=0.8)
     ax.set_title(
         "forward: neurons show the mean activation"
         if is_forward

@@ -140,7 +140,8 @@ def basins(
     if y is None:
         for k, (name, colour) in enumerate(zip(names, colours, strict=True)):
             at = nearest == k
-            ax.plot(across[at], taken[at], ".", color=colour, markersize=2.5, label=name)
+            marker = "o^sDv<>P"[k % 8]
+            ax.plot(across[at], taken[at], marker, color=colour, markersize=2.5, label=name)
         if (nearest < 0).any():
             missed = nearest < 0
             ax.plot(across[missed], taken[missed], "x", color=BLACK, markersize=3, label="no root")

@@ -10,7 +10,12 @@ from ._style import BLACK, BLUE, ORANGE, VERMILION, axes
 
 
 def taylor(
-    approximation: Taylor, radius: float, *, resolution: int = 400, ax: Axes | None = None
+    approximation: Taylor,
+    radius: float,
+    *,
+    reach: float | None = None,
+    resolution: int = 400,
+    ax: Axes | None = None,
 ) -> Axes:
     """The function, its Taylor polynomial, and the band around it that is proved to hold f.
 
@@ -18,7 +23,9 @@ def taylor(
 
     Args:
         approximation: from :func:`mlcalc_jax.taylor`.
-        radius: how far from the centre to draw.
+        radius: how far from the centre the band is drawn.
+        reach: how far the function and the polynomial are drawn; the radius unless given. Beyond
+            the radius nothing is proved, and nothing need be defined.
         resolution: points along the axis.
         ax: where to draw; a new figure unless given.
 
@@ -27,15 +34,22 @@ def taylor(
     """
     ax = axes(ax)
     _check.positive("radius", radius)
-    x = approximation.x0 + radius * np.linspace(-1, 1, _check.count("resolution", resolution, 2))
+    reach = radius if reach is None else reach
+    _check.positive("reach", reach)
+    x = approximation.x0 + reach * np.linspace(-1, 1, _check.count("resolution", resolution, 2))
     f, p = _values(approximation, x)
     h = radius * np.linspace(0, 1, 81)[1:]
     low, high = _bounds(approximation, h)
     apart = np.abs(x - approximation.x0)
-    near = np.searchsorted(h, apart, side="left").clip(max=len(h) - 1)
-    ax.fill_between(
-        x, p + low[near], p + high[near], color=ORANGE, alpha=0.35, label="f lies in here: proved"
-    )
+    near = np.searchsorted(h, apart * (1 - 1e-12), side="left")
+    inside = near < len(h)
+    band = p[inside] + low[near[inside]], p[inside] + high[near[inside]]
+    ax.fill_between(x[inside], *band, color=ORANGE, alpha=0.35, label="f lies in here: proved")
+    if reach > radius:  # a pole out there must not flatten what is here, nor be drawn as a wall
+        bottom, top = float(np.min(band[0])), float(np.max(band[1]))
+        room = 0.4 * (top - bottom)
+        ax.set_ylim(bottom - room, top + room)
+        f = np.where((f > bottom - 9 * room) & (f < top + 9 * room), f, np.nan)
     ax.plot(x, f, color=BLACK, label="f")
     order = approximation.order
     ax.plot(x, p, color=BLUE, linestyle="--", label=f"polynomial of order {order}")
