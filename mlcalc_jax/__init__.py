@@ -13,6 +13,7 @@ from ._curve_fit import curve_fit
 from ._explain import Explanation, explain_backprop
 from ._fit import fit
 from ._landscape import Landscape, filter_normalised, hessian_spectrum, landscape, path_directions
+from ._many import ManyFits, fit_many
 from ._minimise import minimise
 from ._multistart import multistart
 from ._path import Path, Status
@@ -51,6 +52,7 @@ __all__ = [
     "Fit",
     "Landscape",
     "LeastSquares",
+    "ManyFits",
     "Minibatches",
     "Path",
     "Status",
@@ -68,6 +70,7 @@ __all__ = [
     "expression",
     "filter_normalised",
     "fit",
+    "fit_many",
     "gauss_newton",
     "gradient",
     "hessian",

@@ -1,0 +1,262 @@
+"""Many fits at once: each is what ``fit`` finds alone, and none touches another."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import mlcalc_jax as mc
+from mlcalc_jax import _many
+
+from .cases import counting
+
+X = np.linspace(-5, 5, 25)
+TRUTH = {"amplitude": 7.0, "mu": 0.3, "sigma": 1.4, "offset": 0.5}
+
+
+def peaks(fits: int, seed: int = 0) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Noisy Gaussian peaks, and starts 15 % off."""
+    rng = np.random.default_rng(seed)
+    truth = {name: value * rng.uniform(0.8, 1.2, fits) for name, value in TRUTH.items()}
+    u = (X - truth["mu"][:, None]) / truth["sigma"][:, None]
+    y = truth["amplitude"][:, None] * np.exp(-(u**2) / 2) + truth["offset"][:, None]
+    start = {name: value * rng.uniform(0.85, 1.15, fits) for name, value in truth.items()}
+    return y + rng.normal(0, 0.3, y.shape), start
+
+
+def alone(start: Any, row: int) -> dict[str, float]:
+    return {name: float(values[row]) for name, values in start.items()}
+
+
+def normalised(p: Any, x: Any) -> Any:
+    """A model that is not computed number by number: its values sum to the amplitude."""
+    u = (x - p["mu"]) / p["sigma"]
+    bell = jnp.exp(-(u**2) / 2)
+    return 10 * p["amplitude"] * bell / jnp.sum(bell) + p["offset"]
+
+
+RNG = np.random.default_rng(5)
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "one sigma": {"sigma": np.linspace(0.2, 0.5, 25)},
+    "a sigma each": {"sigma": RNG.uniform(0.2, 0.5, (12, 25)), "absolute_sigma": True},
+    "masked": {"mask": RNG.random((12, 25)) < 0.8},
+    "fixed": {"fixed": ["offset"]},
+    "bounded": {"bounds": {"sigma": (1.0, 1.35), "amplitude": (None, 50.0)}},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("model", [mc.models.gaussian_peak, normalised], ids=["peak", "summed"])
+def test_every_lane_is_a_fit(model: Any, name: str) -> None:
+    """Outside fact: ``fit``, which uses QR, a trust region and no lanes, row by row."""
+    y, start = peaks(12)
+    if name == "bounded":
+        start["sigma"] = np.clip(start["sigma"], 1.05, 1.3)
+    options = OPTIONS[name]
+    found = mc.fit_many(model, start, X, y, **options, covariance=True)
+    assert found.success.all(), found.report()
+    assert found.params["mu"].dtype == np.float64
+    for row in range(0, 12, 3):
+        own = {k: v[row] if np.ndim(v) == 2 else v for k, v in options.items()}
+        single = mc.fit(model, alone(start, row), X, y[row], **own)
+        free = [k for k in TRUTH if k not in options.get("fixed", ())]
+        at_bound = name == "bounded" and float(single.params["sigma"]) >= 1.35 - 1e-9
+        for k in free:
+            scale = max(float(single.stderr[k]) if not at_bound else 0, 1e-3)
+            assert abs(found.params[k][row] - float(single.params[k])) < 1e-5 * scale
+            if not at_bound:
+                assert_allclose(found.stderr[k][row], single.stderr[k], rtol=1e-5)
+        assert_allclose(found.chi_squared[row], single.chi_squared, rtol=1e-9)
+        assert found.degrees_of_freedom[row] == single.degrees_of_freedom
+        assert found.covariance is not None
+        if not at_bound:
+            assert_allclose(
+                np.sqrt(np.diag(found.covariance[row])),
+                [found.stderr[k][row] for k in sorted(free)],
+            )
+
+
+def test_one_x_for_each_fit() -> None:
+    """Outside fact: rows whose x is shifted have their mean shifted by as much."""
+    y, start = peaks(30)
+    shift = np.linspace(-2, 2, 30)
+    moved = start | {"mu": start["mu"] + shift}
+    still = mc.fit_many(mc.models.gaussian_peak, start, X, y)
+    for model in (mc.models.gaussian_peak, normalised):
+        found = mc.fit_many(model, moved, X + shift[:, None], y)
+        same = still if model is not normalised else mc.fit_many(model, start, X, y)
+        assert_allclose(found.params["mu"] - shift, same.params["mu"], atol=1e-8)
+
+
+def test_a_bad_fit_harms_nobody() -> None:
+    """NaN data, a start far away, a start that is not finite: the neighbours' bits are the same."""
+    y, start = peaks(300)
+    good = mc.fit_many(mc.models.gaussian_peak, start, X, y)
+    bad_y, bad_start = y.copy(), {k: v.copy() for k, v in start.items()}
+    bad_y[7, 3] = np.nan
+    bad_y[150] = np.inf
+    bad_start["mu"][20] = 1e6
+    bad_start["sigma"][299] = np.nan
+    found = mc.fit_many(mc.models.gaussian_peak, bad_start, X, bad_y)
+    rest = np.setdiff1d(np.arange(300), [7, 20, 150, 299])
+    for name in TRUTH:
+        assert_array_equal(found.params[name][rest], good.params[name][rest])
+        assert_array_equal(found.stderr[name][rest], good.stderr[name][rest])
+    assert_array_equal(found.status[rest], good.status[rest])
+    assert [mc.Status(int(found.status[k])) for k in (7, 150, 299)] == [mc.Status.NON_FINITE] * 3
+    assert not found.success[20]
+    assert np.isnan(found.stderr["mu"][[7, 150, 299]]).all()
+
+
+def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another size of the chunks, another number of first steps: the same bits."""
+    y, start = peaks(700)
+    whole = mc.fit_many(mc.models.gaussian_peak, start, X, y)
+    monkeypatch.setattr(_many, "_CHUNK", 128)
+    monkeypatch.setattr(_many, "_FIRST_STEPS", 4)
+    told: list[tuple[int, int]] = []
+    cut = mc.fit_many(
+        mc.models.gaussian_peak, start, X, y, progress=lambda done, of: told.append((done, of))
+    )
+    for name in TRUTH:
+        assert_array_equal(cut.params[name], whole.params[name])
+    assert_array_equal(cut.iterations, whole.iterations)
+    assert told[-1] == (700, 700)
+    assert told == sorted(told)
+
+
+def test_padding_does_not_leak() -> None:
+    """Masked points may be anything, and count in nothing: not even in the degrees of freedom."""
+    y, start = peaks(20)
+    plain = mc.fit_many(mc.models.gaussian_peak, start, X, y)
+    padded = np.concatenate([y, np.full((20, 7), np.nan)], axis=1)
+    mask = np.arange(32) < 25
+    found = mc.fit_many(
+        mc.models.gaussian_peak, start, np.concatenate([X, np.full(7, 3.0)]), padded, mask=mask
+    )
+    assert_array_equal(found.degrees_of_freedom, plain.degrees_of_freedom)
+    for name in TRUTH:
+        assert_allclose(found.params[name], plain.params[name], rtol=1e-9)
+        assert_allclose(found.stderr[name], plain.stderr[name], rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["Misra1a", "Chwirut2", "DanWood", "Gauss1", "Kirby2", "Rat43"])
+def test_nist_from_many_starts(name: str) -> None:
+    """Outside fact: NIST's certified parameters, from 200 starts around the second."""
+    problem = mc.data.nist(name)
+    rng = np.random.default_rng(0)
+    start = {
+        f"b{k}": b * rng.uniform(0.98, 1.02, 200) for k, b in enumerate(problem.starts[1], start=1)
+    }
+
+    def model(p: Any, x: Any) -> Any:
+        return problem.model(jnp.stack([p[f"b{k}"] for k in range(1, len(p) + 1)]), x)
+
+    y = np.tile(problem.y, (200, 1))
+    found = mc.fit_many(model, start, problem.x, y, steps=500)
+    assert found.success.all(), found.report()
+    for k, (value, error) in enumerate(
+        zip(problem.certified, problem.certified_stderr, strict=True), start=1
+    ):
+        assert_allclose(found.params[f"b{k}"], value, rtol=1e-5)
+        assert_allclose(found.stderr[f"b{k}"], error, rtol=1e-4)
+
+
+def test_single_precision_is_as_exact_as_it_says() -> None:
+    """Outside fact: the same fits in float64; float32 is off by little of a standard error."""
+    y, start = peaks(500)
+    exact = mc.fit_many(mc.models.gaussian_peak, start, X, y)
+    single = mc.fit_many(
+        mc.models.gaussian_peak,
+        {k: v.astype(np.float32) for k, v in start.items()},
+        X,
+        y.astype(np.float32),
+    )
+    assert single.params["mu"].dtype == np.float32
+    assert single.success.all()
+    for name in TRUTH:
+        apart = np.abs(single.params[name] - exact.params[name]) / exact.stderr[name]
+        assert apart.max() < 0.02
+        assert_allclose(single.stderr[name], exact.stderr[name], rtol=5e-3)
+
+
+def test_each_has_its_own_end() -> None:
+    """All masked, fewer points than parameters, a parameter the data do not determine."""
+    y, start = peaks(4)
+    mask = np.ones((4, 25), bool)
+    mask[0] = False
+    mask[1, 3:] = False
+    found = mc.fit_many(mc.models.gaussian_peak, start, X, y, mask=mask)
+    ends = [mc.Status(int(s)) for s in found.status]
+    assert ends[:2] == [mc.Status.SINGULAR] * 2
+    assert all(end.has_converged for end in ends[2:])
+    twins = mc.fit_many(
+        lambda p, x: (p["a"] + p["b"]) * x, {"a": 1.0, "b": 2.0}, X, np.tile(X, (3, 1))
+    )
+    assert (twins.status == mc.Status.SINGULAR).all()
+    assert np.isnan(twins.stderr["a"]).all()
+    assert "3 fits, 0 converged" in twins.report()
+
+
+def test_other_data_compile_nothing() -> None:
+    """The model is traced for the first call of a shape only."""
+    model, traces = counting(mc.models.gaussian_peak)
+    y, start = peaks(100)
+    mc.fit_many(model, start, X, y)
+    before = len(traces)
+    other, begin = peaks(90, seed=3)
+    mc.fit_many(model, begin, X, other, tolerance=1e-6, steps=50)
+    assert before > 0
+    assert len(traces) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"y": np.ones(25)}, ValueError, "fits, points"),
+        ({"y": np.ones((0, 25))}, ValueError, "fits, points"),
+        ({"x": np.ones(24)}, ValueError, "25 points"),
+        ({"x": {"a": X, "b": np.ones((3, 25))}}, ValueError, "one way"),
+        ({"params": {"mu": np.ones(2)}}, ValueError, "one number or 3"),
+        ({"params": {"mu": "a"}}, TypeError, "must be a number"),
+        ({"params": {}}, ValueError, "no parameter"),
+        ({"sigma": np.zeros(25)}, ValueError, "above zero"),
+        ({"sigma": np.ones(24)}, ValueError, "sigma must be"),
+        ({"mask": np.ones(25)}, TypeError, "True or False"),
+        ({"mask": np.ones((2, 25), bool)}, ValueError, "mask must be"),
+        ({"fixed": ["nothing"]}, ValueError, "nothing"),
+        ({"fixed": list(TRUTH)}, ValueError, "nothing to fit"),
+        ({"bounds": {"mu": (2.0, 1.0)}}, ValueError, "low, high"),
+        ({"bounds": {"mu": (2.0, 3.0)}}, ValueError, "outside"),
+        ({"model": 3}, TypeError, "function"),
+        ({"model": lambda p, x: np.sin(x * p["mu"])}, TypeError, r"jax\.numpy"),
+        ({"model": lambda p, x: p["mu"]}, ValueError, "returned shape"),
+        ({"steps": 0}, ValueError, "at least 1"),
+        ({"tolerance": 0.0}, ValueError, "above zero"),
+    ],
+)
+def test_wrong_input(
+    change: dict[str, Any], error: type[Exception], message: str, annotations_unchecked: None
+) -> None:
+    """One clear line that names the argument."""
+    y, _ = peaks(3)
+    given: dict[str, Any] = {
+        "model": mc.models.gaussian_peak,
+        "params": dict(TRUTH),
+        "x": X,
+        "y": y,
+    }
+    with pytest.raises(error, match=message):
+        mc.fit_many(**(given | change))
+
+
+def test_not_inside_jit() -> None:
+    """A TypeError that says what to use."""
+    with pytest.raises(TypeError, match="use fit"):
+        jax.jit(lambda y: mc.fit_many(mc.models.line, {"slope": 1.0, "intercept": 0.0}, X, y))(
+            np.ones((2, 25))
+        )
