@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from scipy import special
 
 from . import _check
 from ._converge import converge
@@ -59,6 +58,8 @@ class ProfileMap(NamedTuple):
 
 def quantile(level: float, freedoms: int | None) -> float:
     """How many standard errors an interval reaches: of t, or of the normal for None."""
+    from scipy import special  # here: SciPy doubles what importing the package costs
+
     _probability(level)
     if freedoms is None:
         return float(special.ndtri((1 + level) / 2))
@@ -67,6 +68,8 @@ def quantile(level: float, freedoms: int | None) -> float:
 
 def rise_at(level: float, parameters: int, cost: float, freedoms: int | None) -> float:
     """By how much the cost rises at the edge of a joint confidence region."""
+    from scipy import special
+
     _probability(level)
     if freedoms is None:
         return float(special.chdtri(parameters, 1 - level))
@@ -104,7 +107,7 @@ def profile(fit: Any, name: str, level: float) -> tuple[float, float]:
             if not np.isfinite(found):
                 return sign * np.inf
             if found > 0:
-                from scipy.optimize import brentq  # here: it takes 0.2 s to import
+                from scipy.optimize import brentq
 
                 return float(brentq(above, inside, value, xtol=1e-9 * stderr, rtol=1e-12))
             inside, width = value, 2 * width

@@ -343,6 +343,9 @@ def test_benchmarks_run(cli: Cli, tmp_path: Path) -> None:
             np.testing.assert_allclose(W - W_new, J.W, atol=1e-6)
             np.testing.assert_allclose((b - b_new)[:, 0], J.b, atol=1e-6)
     assert cli("benchmarks.import_time", "--quick", "--repeats", 1, "--out", tmp_path / "t") == 0
+    small = ("--fits", 300, "--repeats", 1)
+    assert cli("benchmarks.fit_many", "--quick", *small, "--out", tmp_path / "many") == 0
+    assert all(float(row["converged"]) > 0.99 for row in table(tmp_path / "many" / "fit_many.csv"))
 
 
 def test_approximations_tells_the_proved_bounds(cli: Cli, tmp_path: Path) -> None:
