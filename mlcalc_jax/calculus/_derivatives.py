@@ -163,13 +163,22 @@ def directional_derivative(
     Raises:
         TypeError, ValueError: as for :func:`jvp`; a direction of length 0.
     """
-    u = _like("direction", direction, point(at))
-    if normalise:
-        length = sum(jnp.sum(jnp.asarray(leaf) ** 2) for leaf in jax.tree.leaves(u)) ** 0.5
-        if _check.is_concrete(length) and float(length) == 0:
-            raise ValueError("direction has length 0")
-        u = jax.tree.map(lambda leaf: leaf / np.asarray(length, leaf.dtype), u)
-    return jvp(f, at, u)
+    _function("f", f)
+    at = point(at)
+    u = _like("direction", direction, at)
+    if normalise and all(map(_is_zero, jax.tree.leaves(u))):
+        raise ValueError("direction has length 0")
+
+    def compute() -> Any:
+        along = _arrays(u)
+        if normalise:
+            length = jnp.linalg.norm(
+                jnp.stack([jnp.linalg.norm(a) for a in jax.tree.leaves(along)])
+            )
+            along = jax.tree.map(lambda leaf: leaf / length.astype(leaf.dtype), along)
+        return jax.jvp(f, (_arrays(at),), (along,))[1]
+
+    return computed(at, compute)
 
 
 def total_derivative(
@@ -222,6 +231,10 @@ def point(at: Any) -> Any:
 def _is_bare(at: Any) -> bool:
     """Whether nothing in the point has a floating dtype of its own."""
     return not any(hasattr(leaf, "dtype") and _is_real(leaf) for leaf in jax.tree.leaves(at))
+
+
+def _is_zero(leaf: Any) -> bool:
+    return _check.is_concrete(leaf) and not np.any(np.asarray(leaf))
 
 
 def _is_real(leaf: Any) -> bool:
