@@ -127,7 +127,7 @@ def jvp(f: Callable[[Any], Any], at: Any, tangent: Any) -> Any:
     _function("f", f)
     at = point(at)
     tangent = _like("tangent", tangent, at)
-    return computed(at, lambda: jax.jvp(f, (_arrays(at),), (_arrays(tangent),))[1])
+    return computed(at, lambda: jax.jvp(f, (_arrays(at),), (_along(tangent, at),))[1])
 
 
 def vjp(f: Callable[[Any], Any], at: Any, cotangent: Any) -> Any:
@@ -145,7 +145,7 @@ def vjp(f: Callable[[Any], Any], at: Any, cotangent: Any) -> Any:
 
     def compute() -> Any:
         out, pull_back = jax.vjp(f, _arrays(at))
-        return pull_back(_arrays(_like("cotangent", cotangent, out)))[0]
+        return pull_back(_along(_like("cotangent", cotangent, out), out))[0]
 
     return computed(at, compute)
 
@@ -170,7 +170,7 @@ def directional_derivative(
         raise ValueError("direction has length 0")
 
     def compute() -> Any:
-        along = _arrays(u)
+        along = _along(u, at)
         if normalise:
             length = jnp.linalg.norm(
                 jnp.stack([jnp.linalg.norm(a) for a in jax.tree.leaves(along)])
@@ -245,6 +245,11 @@ def _arrays(tree: Any) -> Any:
     return jax.tree.map(jnp.asarray, tree)
 
 
+def _along(given: Any, model: Any) -> Any:
+    """``given`` as arrays in the dtypes of ``model``; to call where those dtypes are enabled."""
+    return jax.tree.map(lambda a, b: jnp.asarray(a, jnp.asarray(b).dtype), given, model)
+
+
 def _function(name: str, f: Any) -> None:
     if not callable(f):
         raise TypeError(f"{name} must be a function, got {f!r}")
@@ -265,7 +270,7 @@ def _scalar(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _like(name: str, given: Any, model: Any) -> Any:
-    """``given`` in the structure, shapes and dtypes of ``model``."""
+    """``given`` in the structure and shapes of ``model``; in its dtypes too unless traced."""
     leaves, treedef = jax.tree.flatten(given)
     if not same_structure(given, model):
         expected = jax.tree.structure(model)
@@ -277,7 +282,7 @@ def _like(name: str, given: Any, model: Any) -> Any:
         if jnp.shape(array) != jnp.shape(wanted):
             expected = jnp.shape(wanted)
             raise ValueError(f"{name} must have the shape {expected}, got {jnp.shape(array)}")
-        checked.append(array.astype(wanted.dtype))
+        checked.append(array.astype(wanted.dtype) if _check.is_concrete(array) else array)
     return jax.tree.unflatten(treedef, checked)
 
 
