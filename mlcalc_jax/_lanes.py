@@ -27,10 +27,17 @@ class _NotLanewiseError(Exception):
     """A step of the model does not work number by number."""
 
 
+#: Numbers (1, fits), x, and which of the numbers: the result and its derivatives by those.
+Lanewise = Callable[[Sequence[Array], Any, Sequence[int]], tuple[Array, list[Array]]]
+
+
 def lanewise(
     model: Callable[[Sequence[Any], Any], Any], count: int, x: Any, dtype: Any, is_shared: bool
-) -> Callable[[Sequence[Array], Any], Array]:
-    """The model as a function of ``count`` arrays (1, fits) and x, which returns (points, fits).
+) -> Lanewise:
+    """The model and its derivatives as functions of arrays (1, fits): all are (points, fits).
+
+    Derivatives go forward, step by step beside the values. (A ``jax.jvp`` of the whole for each
+    number would compute the values once more for each, and the compiler does not always see it.)
 
     Args:
         model: of ``count`` numbers and the x of one fit; returns (points,).
@@ -43,15 +50,35 @@ def lanewise(
     closed, out = jax.make_jaxpr(model, return_shape=True)([number] * count, x)
     points = out.shape[-1]
 
-    def by_steps(numbers: Sequence[Array], x: Any) -> Array:
+    def by_steps(numbers: Sequence[Array], x: Any, by: Sequence[int]) -> tuple[Array, list[Array]]:
         leaves = jax.tree.leaves(x)
-        of_x: list[Any] = [_Known(leaf) for leaf in leaves] if is_shared else leaves
-        (result,) = _run(closed.jaxpr, closed.consts, [*numbers, *of_x], points)
-        return jnp.broadcast_to(_lanes(result, points), (points, numbers[0].shape[1]))
+        of_x: list[Any] = (
+            [_Known(leaf) for leaf in leaves] if is_shared else list(map(_Dual, leaves))
+        )
+        duals = [
+            _Dual(number, {k: jnp.ones_like(number)} if k in by else {})
+            for k, number in enumerate(numbers)
+        ]
+        (result,) = _run(closed.jaxpr, closed.consts, [*duals, *of_x], points)
+        shape = points, numbers[0].shape[1]
+        found = _lanes(result, points)
+        columns = [found.slopes.get(k, jnp.zeros((1, 1), dtype)) for k in by]
+        return jnp.broadcast_to(found.value, shape), [jnp.broadcast_to(c, shape) for c in columns]
 
-    def by_vmap(numbers: Sequence[Array], x: Any) -> Array:
+    def by_vmap(numbers: Sequence[Array], x: Any, by: Sequence[int]) -> tuple[Array, list[Array]]:
         each = jax.vmap(model, in_axes=(-1, None if is_shared else -1), out_axes=-1)
-        return each([number[0] for number in numbers], x)
+        result, columns = None, []
+        for k in by:
+
+            def along(value: Array, k: int = k) -> Array:
+                return each(
+                    [*[n[0] for n in numbers[:k]], value, *[n[0] for n in numbers[k + 1 :]]], x
+                )
+
+            result, column = jax.jvp(along, (numbers[k][0],), (jnp.ones_like(numbers[k][0]),))
+            columns.append(column)
+        assert result is not None
+        return result, columns
 
     lanes = [jax.ShapeDtypeStruct((1, 2), dtype)] * count
     many = (
@@ -60,7 +87,7 @@ def lanewise(
         else jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*leaf.shape, 2), leaf.dtype), x)
     )
     try:
-        jax.eval_shape(by_steps, lanes, many)
+        jax.eval_shape(lambda numbers, x: by_steps(numbers, x, range(count)), lanes, many)
     except _NotLanewiseError:
         return by_vmap
     return by_steps
@@ -73,14 +100,21 @@ class _Known:
         self.value = value
 
 
-def _lanes(value: Any, points: int) -> Any:
-    """A value as (1 or points, 1 or fits)."""
-    if not isinstance(value, _Known):
+class _Dual:
+    """A value (1 or points, 1 or fits), and its derivatives by the numbers it depends on."""
+
+    def __init__(self, value: Any, slopes: dict[int, Any] | None = None) -> None:
+        self.value, self.slopes = value, slopes or {}
+
+
+def _lanes(value: Any, points: int) -> _Dual:
+    """A value in lanes."""
+    if isinstance(value, _Dual):
         return value
     array = jnp.asarray(value.value)
     if array.shape not in ((), (1,), (points,)):
         raise _NotLanewiseError
-    return array.reshape(-1, 1)
+    return _Dual(array.reshape(-1, 1))
 
 
 def _run(jaxpr: Any, consts: Sequence[Any], given: Sequence[Any], points: int) -> list[Any]:
@@ -112,6 +146,22 @@ def _step(eqn: Any, operands: list[Any], points: int) -> list[Any]:
         raise _NotLanewiseError
     if name not in _ELEMENTWISE:
         raise _NotLanewiseError
-    arrays = [_lanes(operand, points) for operand in operands]
-    shape = jnp.broadcast_shapes(*(a.shape for a in arrays))
-    return [eqn.primitive.bind(*(jnp.broadcast_to(a, shape) for a in arrays), **eqn.params)]
+    duals = [_lanes(operand, points) for operand in operands]
+    shape = jnp.broadcast_shapes(*(dual.value.shape for dual in duals))
+    values = [jnp.broadcast_to(dual.value, shape) for dual in duals]
+    result = eqn.primitive.bind(*values, **eqn.params)
+    if not jnp.issubdtype(result.dtype, jnp.floating):
+        return [_Dual(result)]
+    slopes = {}
+    for k in dict.fromkeys(k for dual in duals for k in dual.slopes):
+        moving = [i for i, dual in enumerate(duals) if k in dual.slopes]
+
+        def of_moving(*some: Any, moving: list[int] = moving) -> Any:
+            given = list(values)
+            for i, value in zip(moving, some, strict=True):
+                given[i] = value
+            return eqn.primitive.bind(*given, **eqn.params)
+
+        tangents = [jnp.broadcast_to(duals[i].slopes[k], shape) for i in moving]
+        slopes[k] = jax.jvp(of_moving, [values[i] for i in moving], tangents)[1]
+    return [_Dual(result, slopes)]

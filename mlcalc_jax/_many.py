@@ -292,6 +292,7 @@ def _all_chunks(
                 _rows(data.mask, taken),
                 tolerance,
                 last,
+                -(-len(rows) // _LANES),
             )
             return rows, {name: np.asarray(v)[: len(rows)] for name, v in result.items()}
 
@@ -367,8 +368,13 @@ def _chunk(
     mask: Any,
     tolerance: Any,
     steps: Any,
+    used: Any,
 ) -> dict[str, Array]:
-    """Each block of lanes on its own."""
+    """Each of the first ``used`` blocks of lanes on its own.
+
+    The number is traced: were it known, the compiler would unroll the loop of a single block, and
+    its last bits would differ from those of the same fits among more.
+    """
     fits, dtype = len(y), y.dtype
 
     def blocks(array: Any) -> Any:
@@ -395,7 +401,16 @@ def _chunk(
             jnp.asarray(tolerance, dtype), steps,
         )  # fmt: skip
 
-    found = lax.map(one, each)
+    def body(k: Any, found: dict[str, Array]) -> dict[str, Array]:
+        block = one(jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, k, 0, False), each))
+        return {
+            name: lax.dynamic_update_index_in_dim(found[name], value, k, 0)
+            for name, value in block.items()
+        }
+
+    shapes = jax.eval_shape(one, jax.tree.map(lambda leaf: leaf[0], each))
+    begun = {name: jnp.zeros((fits // _LANES, *of.shape), of.dtype) for name, of in shapes.items()}
+    found = lax.fori_loop(0, used, body, begun)
     return {name: value.reshape(fits, *value.shape[2:]) for name, value in found.items()}
 
 
@@ -431,24 +446,17 @@ def _block(
     )  # fmt: skip
     predict = lanewise(of_one, len(starts), single, y.dtype, config.is_shared)
 
-    def residuals(numbers: list[Any]) -> Array:
-        r = predict(numbers, x).astype(y.dtype) - y
-        r = r if weight is None else r * weight
-        return r if mask is None else jnp.where(mask, r, 0)
+    def weighed(values: Array) -> Array:
+        values = values if weight is None else values * weight
+        return values if mask is None else jnp.where(mask, values, 0)
 
     def sums(at: tuple[Array, ...]) -> _Sums:
         numbers = list(constants)
         for k, value in zip(free, at, strict=True):
             numbers[k] = value[None]
-        r, columns = None, []
-        for k in free:
-
-            def along(value: Array, k: int = k) -> Array:
-                return residuals([*numbers[:k], value, *numbers[k + 1 :]])
-
-            r, column = jax.jvp(along, (numbers[k],), (jnp.ones_like(numbers[k]),))
-            columns.append(column)
-        assert r is not None
+        predicted, columns = predict(numbers, x, free)
+        r = weighed(predicted.astype(y.dtype) - y)
+        columns = [weighed(column.astype(y.dtype)) for column in columns]
         terms = [r * r, *(c * r for c in columns)]
         terms += [columns[i] * columns[j] for i in range(size) for j in range(i + 1)]
         zero = jnp.zeros((), y.dtype)
@@ -466,9 +474,7 @@ def _block(
             for k, (a, g) in enumerate(zip(at, of.slope, strict=True))
         ]
 
-    weighted = y if weight is None else y * weight
-    weighted = weighted if mask is None else jnp.where(mask, weighted, 0)
-    size_of_y = jnp.sqrt(jnp.sum(weighted**2, axis=0))
+    size_of_y = jnp.sqrt(jnp.sum(weighed(y) ** 2, axis=0))
 
     class State(NamedTuple):
         at: tuple[Array, ...]

@@ -112,11 +112,12 @@ def test_a_bad_fit_harms_nobody() -> None:
     assert np.isnan(found.stderr["mu"][[7, 150, 299]]).all()
 
 
-def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("chunk", [128, 256, 512])
+def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     """Another size of the chunks, another number of first steps: the same bits."""
     y, start = peaks(700)
     whole = mc.fit_many(mc.models.gaussian_peak, start, X, y)
-    monkeypatch.setattr(_many, "_CHUNK", 128)
+    monkeypatch.setattr(_many, "_CHUNK", chunk)
     monkeypatch.setattr(_many, "_FIRST_STEPS", 4)
     told: list[tuple[int, int]] = []
     cut = mc.fit_many(
