@@ -87,7 +87,7 @@ class LeastSquares:
             if sigma is not None:
                 raise ValueError("give sigma or y_covariance, not both")
             cholesky = _cholesky(_check.real_array("y_covariance", y_covariance, y.dtype), y, mask)
-        loss = _loss(self.loss)
+        loss = loss_of(self.loss)
         if loss is not None:
             loss.check(y if mask is None or not _check.is_concrete(mask) else y[_on(mask, y)])
             if isinstance(loss, Poisson) and (sigma is not None or cholesky is not None):
@@ -382,7 +382,7 @@ def _on(mask: Any, values: Any) -> Any:
     return numpy.broadcast_to(mask, jnp.shape(values))
 
 
-def _loss(loss: Any) -> Any:
+def loss_of(loss: Any) -> Any:
     if isinstance(loss, str):
         if loss not in NAMED:
             raise ValueError(f"loss must be one of {', '.join(NAMED)}, got {loss!r}")

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import mlcalc_jax as mc
-from mlcalc_jax import _many
+from mlcalc_jax._many import _run
 
 from .cases import counting
 
@@ -117,8 +117,8 @@ def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None
     """Another size of the chunks, another number of first steps: the same bits."""
     y, start = peaks(700)
     whole = mc.fit_many(mc.models.gaussian_peak, start, X, y)
-    monkeypatch.setattr(_many, "_CHUNK", chunk)
-    monkeypatch.setattr(_many, "_FIRST_STEPS", 4)
+    monkeypatch.setattr(_run, "_MOST_FITS", chunk)
+    monkeypatch.setattr(_run, "_FIRST_STEPS", 4)
     told: list[tuple[int, int]] = []
     cut = mc.fit_many(
         mc.models.gaussian_peak, start, X, y, progress=lambda done, of: told.append((done, of))
@@ -220,15 +220,15 @@ def test_other_data_compile_nothing() -> None:
     [
         ({"y": np.ones(25)}, ValueError, "fits, points"),
         ({"y": np.ones((0, 25))}, ValueError, "fits, points"),
-        ({"x": np.ones(24)}, ValueError, "25 points"),
+        ({"x": np.ones(24)}, ValueError, "points of one fit"),
         ({"x": {"a": X, "b": np.ones((3, 25))}}, ValueError, "one way"),
         ({"params": {"mu": np.ones(2)}}, ValueError, "one number or 3"),
         ({"params": {"mu": "a"}}, TypeError, "must be a number"),
         ({"params": {}}, ValueError, "no parameter"),
         ({"sigma": np.zeros(25)}, ValueError, "above zero"),
-        ({"sigma": np.ones(24)}, ValueError, "sigma must be"),
+        ({"sigma": np.ones(24)}, ValueError, "sigma must have"),
         ({"mask": np.ones(25)}, TypeError, "True or False"),
-        ({"mask": np.ones((2, 25), bool)}, ValueError, "mask must be"),
+        ({"mask": np.ones((2, 25), bool)}, ValueError, "mask must have"),
         ({"fixed": ["nothing"]}, ValueError, "nothing"),
         ({"fixed": list(TRUTH)}, ValueError, "nothing to fit"),
         ({"bounds": {"mu": (2.0, 1.0)}}, ValueError, "low, high"),

@@ -1,0 +1,429 @@
+"""Levenberg-Marquardt of many small problems side by side: one fit a lane.
+
+What is compiled: a chunk of fits is cut into blocks of lanes, each with a loop of its own. All sums
+over the points are taken in one pass, so that no Jacobian is ever written to memory.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array
+
+from .._path import Status
+from .._problem import model_name
+from .._types import Model
+from ..losses import Poisson
+from ._lanes import lanewise
+
+RUNNING = -1
+
+_CONVERGED = [status for status in Status if status.has_converged]
+
+
+class Settings(NamedTuple):
+    """What a compilation depends on."""
+
+    model: Model
+    treedef: Any  # of the parameters
+    free: tuple[int, ...]  # which of the numbers are fitted, in one fit at least
+    has_shared_x: bool
+    absolute_sigma: bool
+    wants_covariance: bool
+    lanes: int = 128  #: of a block, which stops on its own
+    devices: int = 1  #: among which a chunk is divided
+
+
+#: A chunk of fits: ``starts``, ``low``, ``high``, ``held`` (lists by parameter), ``x``, ``y``,
+#: ``weight``, ``mask``, ``loss``; None where there is none.
+Chunk: TypeAlias = dict[str, Any]
+
+
+def is_batched(name: str, leaf: Any, settings: Settings) -> bool:
+    """Whether a leaf of a chunk has a leading axis of fits."""
+    if name == "x":
+        return not settings.has_shared_x
+    return bool(np.ndim(leaf) == (1 if name in ("starts", "low", "high", "held") else 2))
+
+
+@partial(jax.jit, static_argnums=0)
+def descend(
+    settings: Settings, chunk: Chunk, tolerance: Any, steps: Any, used: Any
+) -> dict[str, Array]:
+    """What each fit of a chunk finds; ``used`` (devices,) blocks of each device's share count."""
+    if settings.devices == 1:
+        return _blocks(settings, chunk, tolerance, steps, used)
+    mesh, specs = placement(settings, chunk)
+    return jax.shard_map(
+        partial(_blocks, settings),
+        mesh=mesh,
+        in_specs=(specs, PartitionSpec(), PartitionSpec(), PartitionSpec("fits")),
+        out_specs=PartitionSpec("fits"),
+        check_vma=False,
+    )(chunk, tolerance, steps, used)
+
+
+def placement(settings: Settings, chunk: Chunk) -> tuple[Mesh, Any]:
+    """This machine's devices, and over which axis each leaf of a chunk is divided among them."""
+
+    def spec(path: Any, leaf: Any) -> PartitionSpec:
+        name = path[0].key
+        return PartitionSpec("fits") if is_batched(name, leaf, settings) else PartitionSpec()
+
+    mesh = Mesh(np.array(jax.local_devices()[: settings.devices]), ("fits",))
+    return mesh, jax.tree_util.tree_map_with_path(spec, chunk)
+
+
+def _blocks(
+    settings: Settings, chunk: Chunk, tolerance: Any, steps: Any, used: Any
+) -> dict[str, Array]:
+    """Each of the first ``used`` blocks of lanes on its own.
+
+    The number is traced: were it known, the compiler would unroll the loop of a single block, and
+    its last bits would differ from those of the same fits among more.
+    """
+    fits, dtype, lanes = len(chunk["y"]), chunk["y"].dtype, settings.lanes
+
+    def each(name: str, leaf: Any, k: Any) -> Any:
+        """A block of a leaf, the fits last."""
+        if is_batched(name, leaf, settings):
+            return lax.dynamic_slice_in_dim(leaf, k * lanes, lanes, 0).T
+        return leaf[:, None] if name in ("weight", "mask") else leaf
+
+    def one(k: Any) -> dict[str, Array]:
+        block = {name: jax.tree.map(partial(each, name, k=k), tree) for name, tree in chunk.items()}
+        return _Block(settings, block, jnp.asarray(tolerance, dtype), steps).descended()
+
+    def body(k: Any, found: dict[str, Array]) -> dict[str, Array]:
+        return {
+            name: lax.dynamic_update_slice_in_dim(found[name], value, k * lanes, 0)
+            for name, value in one(k).items()
+        }
+
+    begun = {
+        name: jnp.zeros((fits, *of.shape[1:]), of.dtype)
+        for name, of in jax.eval_shape(one, 0).items()
+    }
+    return lax.fori_loop(0, used[0], body, begun)
+
+
+class _Sums(NamedTuple):
+    """What one evaluation tells: the cost, J^T r and the lower triangle of J^T J, a row each."""
+
+    cost: Any
+    slope: tuple[Any, ...]
+    square: tuple[Any, ...]
+    chi_squared: Any  # None without a loss: the cost
+
+
+class _State(NamedTuple):
+    at: tuple[Array, ...]
+    sums: _Sums
+    damping: Array
+    growth: Array
+    scale: tuple[Array, ...]  # D^2
+    status: Array
+    taken: Array
+
+
+class _Block:
+    """The descents of the lanes of one block; every array is (points, lanes) or (lanes,)."""
+
+    def __init__(self, settings: Settings, block: Chunk, tolerance: Array, steps: Any) -> None:
+        self.settings, self.tolerance, self.steps = settings, tolerance, steps
+        self.y, self.x = block["y"], block["x"]
+        self.weight, self.mask, self.loss = block["weight"], block["mask"], block["loss"]
+        self.points, self.lanes = self.y.shape
+        self.dtype, self.size = self.y.dtype, len(settings.free)
+        self.eps = jnp.finfo(self.dtype).eps
+        self.starts = [
+            jnp.broadcast_to(s, (self.lanes,)).astype(self.dtype) for s in block["starts"]
+        ]
+        free = settings.free
+        self.low, self.high, self.fixed = (
+            [block[name][k] for k in free] for name in ("low", "high", "held")
+        )
+        one_x = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                leaf.shape if settings.has_shared_x else leaf.shape[:-1], leaf.dtype
+            ),
+            self.x,
+        )
+        self.predict = lanewise(
+            self._of_one, len(self.starts), one_x, self.dtype, settings.has_shared_x
+        )
+        y = self.y if self.mask is None else jnp.where(self.mask, self.y, 0)
+        self.counted_y = y
+        weighed = jnp.sqrt(y) if isinstance(self.loss, Poisson) else self._weighed(y)
+        self.size_of_y = jnp.sqrt(jnp.sum(weighed**2, axis=0))
+
+    def descended(self) -> dict[str, Array]:
+        """Go until every lane has stopped, and describe what each has found."""
+        at = tuple(self.starts[k] for k in self.settings.free)
+        begun = self._sums(at)
+        used = self.points if self.mask is None else jnp.sum(self.mask, axis=0)
+        held = sum((f.astype(jnp.int32) for f in self.fixed if f is not None), jnp.int32(0))
+        freedoms = jnp.broadcast_to(used - self.size + held, (self.lanes,)).astype(jnp.int32)
+        status = jnp.where(_is_finite(begun), RUNNING, Status.NON_FINITE)
+        status = jnp.where(freedoms < 0, Status.SINGULAR, status).astype(jnp.int32)
+        zero = jnp.zeros((self.lanes,), self.dtype)
+        start = _State(
+            at, begun, zero + 1e-2, zero + 2, (zero,) * self.size, status, jnp.ones_like(status)
+        )
+        last = lax.while_loop(lambda now: jnp.any(now.status == RUNNING), self._step, start)
+        return self._described(last, freedoms)
+
+    def _of_one(self, numbers: Any, x: Any) -> Any:
+        model = self.settings.model
+        predicted = model(jax.tree.unflatten(self.settings.treedef, numbers), x)
+        if jnp.shape(predicted) != (self.points,):
+            raise ValueError(
+                f"{model_name(model)} returned shape {jnp.shape(predicted)} for one fit, "
+                f"expected {(self.points,)}"
+            )
+        return predicted
+
+    def _weighed(self, values: Array) -> Array:
+        values = values if self.weight is None else values * self.weight
+        return self._masked(values)
+
+    def _masked(self, values: Array) -> Array:
+        return values if self.mask is None else jnp.where(self.mask, values, 0)
+
+    def _sums(self, at: tuple[Array, ...]) -> _Sums:
+        numbers = [s[None] for s in self.starts]
+        for k, value in zip(self.settings.free, at, strict=True):
+            numbers[k] = value[None]
+        predicted, columns = self.predict(numbers, self.x, self.settings.free)
+        r = self._weighed(predicted.astype(self.dtype) - self.y)
+        columns = [self._weighed(column.astype(self.dtype)) for column in columns]
+        terms = [r * r]
+        if self.loss is not None:
+            # Pearson's residuals under a Poisson loss, as LeastSquares has them.
+            a, b = self.loss.weights(r, self.counted_y)
+            plain = a * r if isinstance(self.loss, Poisson) else r
+            terms = [self._masked(self.loss.terms(r, self.counted_y)), plain * plain]
+            r, columns = a * r, [b * column for column in columns]
+        ahead, size = len(terms), self.size
+        terms += [c * r for c in columns]
+        terms += [columns[i] * columns[j] for i in range(size) for j in range(i + 1)]
+        zero = jnp.zeros((), self.dtype)
+        out = lax.reduce(
+            tuple(terms),
+            (zero,) * len(terms),
+            lambda a, b: tuple(p + q for p, q in zip(a, b, strict=True)),
+            (0,),
+        )
+        slope, square = out[ahead : ahead + size], out[ahead + size :]
+        return _Sums(out[0], tuple(slope), tuple(square), out[1] if ahead == 2 else None)
+
+    def _stuck(self, at: tuple[Array, ...], of: _Sums) -> list[Any]:
+        """Where each parameter stays: where it is fixed, or at a bound that it would cross."""
+        stuck: list[Any] = list(self.fixed)
+        for k, (a, g) in enumerate(zip(at, of.slope, strict=True)):
+            for bound, is_outward in (
+                (self.low[k], lambda a, g, low: (a <= low) & (g > 0)),
+                (self.high[k], lambda a, g, high: (a >= high) & (g < 0)),
+            ):
+                if bound is not None:
+                    there = is_outward(a, g, bound)
+                    stuck[k] = there if stuck[k] is None else stuck[k] | there
+        return stuck
+
+    def _clipped(self, at: tuple[Array, ...], d: list[Array]) -> list[Array]:
+        clipped = []
+        for a, s, low, high in zip(at, d, self.low, self.high, strict=True):
+            if low is not None or high is not None:
+                s = jnp.clip(a + s, low, high) - a
+            clipped.append(s)
+        return clipped
+
+    def _step(self, now: _State) -> _State:
+        eps, running = self.eps, now.status == RUNNING
+        scale = tuple(
+            jnp.maximum(0.64 * old, now.sums.square[_place(k, k)])
+            for k, old in enumerate(now.scale)
+        )
+        scale = tuple(jnp.where(s > 0, s, 1) for s in scale)
+        stuck = self._stuck(now.at, now.sums)
+        slope = [
+            g if h is None else jnp.where(h, 0, g)
+            for g, h in zip(now.sums.slope, stuck, strict=True)
+        ]
+        d = self._clipped(now.at, _solved(now.sums.square, slope, scale, now.damping, stuck))
+        promised = -sum(g * s for g, s in zip(slope, d, strict=True)) + now.damping * sum(
+            q * s * s for q, s in zip(scale, d, strict=True)
+        )
+        trial = tuple(a + s for a, s in zip(now.at, d, strict=True))
+        there = self._sums(trial)
+        cost = now.sums.cost
+        rounding = 2 * eps * (cost + jnp.sqrt(cost) * self.size_of_y)
+        decrease = cost - there.cost
+        is_finite = _is_finite(there)
+        is_level = jnp.abs(decrease) <= rounding
+        is_trusted = now.damping <= 1
+        is_better = is_finite & ((decrease > 0) | (is_level & is_trusted))
+        is_tiny = jnp.ones_like(running)
+        for s, a in zip(d, trial, strict=True):
+            is_tiny &= jnp.abs(s) <= 2 * eps * jnp.abs(a)
+        # What is promised is the square of the part of r that the parameters can reach.
+        reached = jnp.maximum(self.tolerance**2 * cost, (eps * self.size_of_y) ** 2)
+        has_arrived = promised <= reached
+        is_exact = jnp.where(is_better, there.cost, cost) <= (4 * eps * self.size_of_y) ** 2
+        gain = jnp.where(is_better & (promised > 0), decrease / promised, 0)
+        factor = jnp.maximum(1 / 3, 1 - (2 * jnp.clip(gain, -1, 2) - 1) ** 3)
+        damping = now.damping * jnp.where(is_better, factor, now.growth)
+        ends = [
+            (is_better & has_arrived & is_trusted, Status.GRADIENT_BELOW_TOLERANCE),
+            (is_exact | (is_level & is_trusted & is_finite), Status.COST_CONVERGED),
+            (is_tiny & is_trusted, Status.STEP_CONVERGED),
+            (is_tiny | (damping > 1 / eps**2), Status.STALLED),
+            (now.taken + 1 >= self.steps, Status.STEPS_USED),
+        ]
+        status = jnp.select([c for c, _ in ends], [s for _, s in ends], RUNNING)
+
+        def kept(new: Any, old: Any, where: Array) -> Any:
+            return jax.tree.map(lambda a, b: jnp.where(where, a, b), new, old)
+
+        moves = running & is_better
+        growth = jnp.where(is_better, 2, 2 * now.growth)
+        return _State(
+            at=kept(trial, now.at, moves),
+            sums=kept(there, now.sums, moves),
+            damping=jnp.where(running, damping, now.damping),
+            growth=jnp.where(running, growth, now.growth),
+            scale=kept(scale, now.scale, running),
+            status=jnp.where(running, status, now.status).astype(jnp.int32),
+            taken=now.taken + running,
+        )
+
+    def _described(self, last: _State, freedoms: Array) -> dict[str, Array]:
+        """The result, a row a fit: what the last sums say of its uncertainty."""
+        size, settings = self.size, self.settings
+        square = list(last.sums.square)
+        for k, fixed in enumerate(self.fixed):
+            if fixed is not None:
+                for i, j in ((max(k, h), min(k, h)) for h in range(size)):
+                    square[_place(i, j)] = jnp.where(fixed, float(i == j), square[_place(i, j)])
+        diagonal = [square[_place(k, k)] for k in range(size)]
+        root = [jnp.sqrt(jnp.where(q > 0, q, 1)) for q in diagonal]
+        L, least = _cholesky(
+            [square[_place(i, j)] / (root[i] * root[j]) for i in range(size) for j in range(i + 1)],
+            size,
+        )
+        lost = jnp.any(jnp.stack(diagonal) <= 0, axis=0)
+        is_singular = (least <= 8 * size * self.eps) | lost
+        inverse = _inverse(L, root, size)
+        variance = jnp.where(freedoms > 0, last.sums.cost / jnp.maximum(freedoms, 1), jnp.nan)
+        variance = jnp.ones_like(variance) if settings.absolute_sigma else variance
+        is_bad = last.status == Status.NON_FINITE
+        is_known = ~is_singular & ~is_bad & (freedoms >= 0)
+        variance = jnp.where(is_known, variance, jnp.nan)
+        has_converged = jnp.isin(last.status, jnp.array(_CONVERGED))
+        ended = jnp.where(is_singular & has_converged, Status.SINGULAR, last.status)
+
+        def entry(i: int, j: int) -> Array:
+            value = inverse[_place(max(i, j), min(i, j))] * variance
+            for fixed in (self.fixed[i], self.fixed[j]):
+                value = value if fixed is None else jnp.where(fixed, 0, value)
+            return value
+
+        chi_squared = last.sums.cost if self.loss is None else last.sums.chi_squared
+        found = {
+            "at": jnp.stack(last.at, axis=-1),
+            "stderr": jnp.sqrt(jnp.stack([entry(k, k) for k in range(size)], axis=-1)),
+            "cost": jnp.where(is_bad, jnp.nan, last.sums.cost),
+            "chi_squared": jnp.where(is_bad, jnp.nan, chi_squared),
+            "degrees_of_freedom": freedoms,
+            "status": ended.astype(jnp.int32),
+            "iterations": last.taken,
+        }
+        if settings.wants_covariance:
+            rows = [jnp.stack([entry(i, j) for j in range(size)], -1) for i in range(size)]
+            found["covariance"] = jnp.stack(rows, axis=-2)
+        return found
+
+
+def _is_finite(sums: _Sums) -> Array:
+    is_finite = jnp.isfinite(sums.cost)
+    for part in (*sums.slope, *sums.square):
+        is_finite &= jnp.isfinite(part)
+    return is_finite
+
+
+def _place(i: int, j: int) -> int:
+    """Where entry (i, j), i >= j, of a lower triangle is kept."""
+    return i * (i + 1) // 2 + j
+
+
+def _cholesky(A: list[Any], size: int) -> tuple[list[Any], Any]:
+    """The factor of a matrix with a unit diagonal, entry by entry, and its least squared pivot."""
+    L: list[Any] = list(A)
+    least: Any = None
+    for i in range(size):
+        for j in range(i + 1):
+            value = A[_place(i, j)]
+            for k in range(j):
+                value = value - L[_place(i, k)] * L[_place(j, k)]
+            if i == j:
+                least = value if least is None else jnp.minimum(least, value)
+                tiny = jnp.finfo(value.dtype).tiny
+                L[_place(i, i)] = jnp.sqrt(jnp.maximum(value, tiny))
+            else:
+                L[_place(i, j)] = value / L[_place(j, j)]
+    return L, least
+
+
+def _solved(
+    square: tuple[Any, ...],
+    slope: list[Any],
+    scale: tuple[Any, ...],
+    damping: Any,
+    stuck: list[Any],
+) -> list[Any]:
+    """``d`` with ``(J^T J + lambda D^2) d = -J^T r``; what is stuck stays."""
+    size = len(slope)
+    root = [jnp.sqrt(s) for s in scale]
+    A = []
+    for i in range(size):
+        for j in range(i + 1):
+            value = square[_place(i, j)] / (root[i] * root[j])
+            if i == j:
+                value = value + damping
+            for h in {i, j}:
+                if stuck[h] is not None:
+                    value = jnp.where(stuck[h], float(i == j), value)
+            A.append(value)
+    L, _ = _cholesky(A, size)
+    z: list[Any] = []
+    for i in range(size):
+        value = -slope[i] / root[i]
+        for k in range(i):
+            value = value - L[_place(i, k)] * z[k]
+        z.append(value / L[_place(i, i)])
+    d: list[Any] = [None] * size
+    for i in reversed(range(size)):
+        value = z[i]
+        for k in range(i + 1, size):
+            value = value - L[_place(k, i)] * d[k]
+        d[i] = value / L[_place(i, i)]
+    return [value / r for value, r in zip(d, root, strict=True)]
+
+
+def _inverse(L: list[Any], root: list[Any], size: int) -> list[Any]:
+    """The lower triangle of the inverse of ``D L L^T D``."""
+    M: dict[tuple[int, int], Any] = {}  # the inverse of L
+    for j in range(size):
+        M[j, j] = 1 / L[_place(j, j)]
+        for i in range(j + 1, size):
+            value = sum(L[_place(i, k)] * M[k, j] for k in range(j, i))
+            M[i, j] = -value / L[_place(i, i)]
+    return [
+        sum(M[k, i] * M[k, j] for k in range(i, size)) / (root[i] * root[j])
+        for i in range(size)
+        for j in range(i + 1)
+    ]

@@ -1,0 +1,280 @@
+"""The front door: ``fit_many``."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from .. import _check
+from .._precision import holds_tracer
+from .._problem import model_name
+from .._types import Model, Params
+from ..losses import Poisson
+from . import _run
+from ._descent import Settings
+from ._fits import ManyFits
+from ._input import Bounds, Input, checked
+from ._store import Store, digest, opened
+
+Progress = Callable[[int, int], None]
+
+
+def fit_many(
+    model: Model,
+    params: Params | None,
+    x: Any,
+    y: Any,
+    sigma: Any = None,
+    *,
+    absolute_sigma: bool = False,
+    mask: Any = None,
+    loss: Any = None,
+    bounds: Bounds | None = None,
+    fixed: Iterable[str] | Mapping[str, Any] = (),
+    covariance: bool = False,
+    steps: int = 100,
+    tolerance: float | None = None,
+    polish: bool = False,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress | bool | None = None,
+) -> ManyFits:
+    """Fit one model to each row of ``y``: millions of small independent problems.
+
+    Each fit is Levenberg-Marquardt on the normal equations, with Marquardt's scaling and Nielsen's
+    rule for the damping. A fit that goes wrong ends in a status of its own and touches no other.
+    Fits that need more steps than most are gathered and carried on together. All cores of a CPU
+    work, or all accelerators of the machine.
+
+    The normal equations square the condition number of the Jacobian: in float32 some 3 digits of a
+    well-conditioned problem are exact, in float64 some 8; where that does not do, :func:`fit` is
+    more careful.
+
+    ``y``, ``sigma``, ``mask`` and an ``x`` of each fit may be larger than memory: anything with
+    ``shape``, ``dtype`` and slices, such as a ``numpy.memmap`` or a Zarr array, is read window by
+    window. With ``out`` the results are written as they come; a run that was killed, at whatever
+    moment, is carried on with by ``resume=True``, and its results are the same bit for bit. Where
+    ``jax.distributed`` is initialised, each process takes its share of the windows, and ``out``
+    must be a folder that all see.
+
+    Args:
+        model: a pure function ``f(params, x) -> y`` of one fit, points along the last axis.
+        params: the start, a pytree of numbers: one for all fits, or an array of one for each; None
+            asks the model for its own guess, fit by fit.
+        x: of one fit, (points,) or a pytree of them, for all; or (fits, points).
+        y: (fits, points); of images (fits, height, width), with x, sigma and mask alike. Its dtype
+            decides the precision; integers of up to 16 bits are computed in float32.
+        sigma: standard deviations, (points,) or (fits, points); 1 unless given.
+        absolute_sigma: whether sigma is in the unit of y; if not, only ratios count. Counts under a
+            Poisson loss have their own variance, and it is absolute.
+        mask: which points count, (points,) or (fits, points); so rows of different length are
+            padded. What is masked may be NaN.
+        loss: one of :mod:`mlcalc_jax.losses`, or its name: "soft_l1", "huber", "cauchy", "arctan",
+            "poisson" (maximum likelihood for counts).
+        bounds: (low, high) by the name of a parameter, each a number or one for each fit; None for
+            no bound.
+        fixed: names of parameters that stay at their start; or a mapping of names to True, False or
+            one of them for each fit.
+        covariance: whether to return the covariance matrix of each fit.
+        steps: at most so many evaluations a fit.
+        tolerance: a fit has converged when the part of the residuals that the parameters can still
+            reach is shorter than this times the residuals; 1e-4 in float32 and 1e-8 in float64
+            unless given.
+        polish: whether float32 fits that have not converged are repeated in float64.
+        out: a folder for the results, a Zarr group; needs ``mlcalc_jax[stream]``.
+        resume: whether to carry on with a group that is there and was made with these settings. (Of
+            the data, shape and first and last rows are compared.)
+        progress: called with the number of fits that are done and that of all, as they come; True
+            shows a bar, and needs tqdm.
+
+    Returns:
+        the fits, as NumPy arrays, or the arrays of the group. An all-masked fit, or one with fewer
+        points than parameters, is SINGULAR; one that is not finite at its start, data included, is
+        NON_FINITE.
+
+    Raises:
+        TypeError: parameters or data that are not real numbers; a model that is no function.
+        ValueError: no fits; shapes that do not go together, or go together in two ways; sigma that
+            is not above zero, counts below zero; an unknown name in ``bounds`` or ``fixed``; bounds
+            that do not rise, or without the start; an ``out`` of other settings.
+        FileExistsError, BlockingIOError: ``out`` is there already, or is being written.
+        OSError: the disk is full, or may not be written.
+
+    Source: Madsen, Nielsen and Tingleff, Methods for Non-Linear Least Squares Problems (2004).
+    Counts: Laurence and Chromy, Efficient maximum likelihood estimator fitting of histograms
+    (2010).
+    """
+    if holds_tracer((params, x, y, sigma, mask)):
+        raise TypeError("fit_many takes arrays of numbers; inside jit or vmap use fit")
+    steps = _check.count("steps", steps)
+    if tolerance is not None:
+        _check.positive("tolerance", tolerance)
+    if resume and out is None:
+        raise ValueError("resume needs out, the results to carry on with")
+    with _check.traceable(model_name(model) if callable(model) else "the model"):
+        data = checked(model, params, x, y, sigma, mask, loss, bounds, fixed)
+        settings = Settings(
+            model,
+            data.treedef,
+            data.free,
+            data.has_shared_x,
+            absolute_sigma or isinstance(data.loss, Poisson),
+            covariance,
+        )
+        run = _Run(data, settings, tolerance, steps, polish, _told(progress))
+        return run.in_memory() if out is None else run.on_disk(Path(out).expanduser(), resume)
+
+
+class _Run:
+    """One call of :func:`fit_many`: where its results go."""
+
+    def __init__(
+        self,
+        data: Input,
+        settings: Settings,
+        tolerance: float | None,
+        steps: int,
+        polish: bool,
+        progress: Progress,
+    ) -> None:
+        self.data, self.settings, self.progress = data, settings, progress
+        self.options = (tolerance, steps, polish)
+
+    def in_memory(self) -> ManyFits:
+        """All windows, in arrays."""
+        data = self.data
+        size = _run.window_size(data.points)
+        parts = [(k, min(k + size, data.fits)) for k in range(0, data.fits, size)]
+        found = {
+            name: np.empty((data.fits, *shape), dtype)
+            for name, (shape, dtype) in self._arrays().items()
+        }
+        for start, stop, some in _run.windows(data, self.settings, parts, *self.options):
+            for name, values in self._by_name(start, stop, some).items():
+                found[name][start:stop] = values
+            self.progress(stop, data.fits)
+        leaves = ([found[f"{what}/{name}"] for name in data.names] for what in ("params", "stderr"))
+        params, stderr = (jax.tree.unflatten(data.treedef, each) for each in leaves)
+        rest = ("cost", "chi_squared", "degrees_of_freedom", "status", "iterations")
+        return ManyFits(params, stderr, found.get("covariance"), *(found[name] for name in rest))
+
+    def on_disk(self, path: Path, resume: bool) -> ManyFits:
+        """All windows that are not there yet, in a Zarr group."""
+        data, (process, processes) = self.data, (jax.process_index(), jax.process_count())
+        size = _run.window_size(data.points)
+        with Store(
+            path, self._described(), self._arrays(), data.fits, size, resume, process, processes
+        ) as store:
+            mine = list(store.windows())
+            left = [part for part in mine if not (resume and store.is_done(*part))]
+            total = sum(stop - start for start, stop in mine)
+            done = total - sum(stop - start for start, stop in left)
+            self.progress(done, total)
+            for start, stop, some in _run.windows(data, self.settings, left, *self.options):
+                store.write(start, stop, self._by_name(start, stop, some))
+                done += stop - start
+                self.progress(done, total)
+            store.finish()
+        return opened(path)
+
+    def _arrays(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        data, free = self.data, len(self.settings.free)
+        arrays: dict[str, tuple[tuple[int, ...], Any]] = {}
+        for what in ("params", "stderr"):
+            arrays |= {f"{what}/{name}": ((), data.dtype) for name in data.names}
+        if self.settings.wants_covariance:
+            arrays["covariance"] = ((free, free), data.dtype)
+        arrays |= dict.fromkeys(("cost", "chi_squared"), ((), data.dtype))
+        whole = ("degrees_of_freedom", "status", "iterations")
+        return arrays | {name: ((), np.dtype(np.int32)) for name in whole}
+
+    def _by_name(self, start: int, stop: int, found: _run.Found) -> dict[str, np.ndarray]:
+        """What a window has found, by the names of the arrays."""
+        data = self.data
+        named = {name: values for name, values in found.items() if name not in ("at", "stderr")}
+        for k, name in enumerate(data.names):
+            if k in data.free:
+                column = data.free.index(k)
+                value, error = found["at"][:, column], found["stderr"][:, column]
+            else:
+                value, error = found["starts"][:, k], np.zeros(stop - start, data.dtype)
+            named[f"params/{name}"], named[f"stderr/{name}"] = value, error
+        named.pop("starts")
+        return named
+
+    def _described(self) -> dict[str, Any]:
+        """Everything the results depend on, as JSON."""
+        data, (tolerance, steps, polish) = self.data, self.options
+        model = data.model
+        leaves, structure = jax.tree.flatten((data.loss,))
+        limited = {
+            name: [None if end is None else digest(end) for end in pair]
+            for name, *pair in zip(data.names, data.low, data.high, strict=True)
+        }
+        held = [None if h is None else digest(h) for h in data.held]
+        return {
+            "format": 1,
+            "jax": jax.__version__,
+            "device": jax.local_devices()[0].device_kind,
+            "model": f"{model_name(model)} {_code_of(data)}",
+            "parameters": data.names,
+            "fits": data.fits,
+            "dtype": data.dtype.name,
+            "y": digest(data.y),
+            "x": digest(*jax.tree.leaves(data.x)),
+            "start": "guess" if data.guess else digest(*data.starts),
+            "sigma": None if data.sigma is None else digest(data.sigma),
+            "absolute_sigma": self.settings.absolute_sigma,
+            "mask": None if data.mask is None else digest(data.mask),
+            "loss": f"{structure} {[float(leaf) for leaf in leaves]}" if data.loss else None,
+            "bounds": limited,
+            "fixed": [[data.names[k] for k in range(len(data.names)) if k not in data.free], held],
+            "covariance": self.settings.wants_covariance,
+            "steps": steps,
+            "tolerance": tolerance,
+            "polish": polish,
+        }
+
+
+def _code_of(data: Input) -> str:
+    """A digest of what the model computes."""
+    number = jax.ShapeDtypeStruct((), data.dtype)
+    x = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape if data.has_shared_x else (data.points,), data.dtype
+        ),
+        data.x,
+    )
+    params = jax.tree.unflatten(data.treedef, [number] * len(data.names))
+    with jax.enable_x64(data.dtype == np.float64):
+        closed = jax.make_jaxpr(data.model)(params, x)
+    of = hashlib.sha256(str(closed.jaxpr).encode())
+    for constant in closed.consts:
+        of.update(np.asarray(constant).tobytes())
+    return of.hexdigest()[:16]
+
+
+def _told(progress: Progress | bool | None) -> Progress:
+    """What to call as fits come."""
+    if callable(progress):
+        return progress
+    if not progress:
+        return lambda done, of: None
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        raise ImportError("progress=True needs tqdm; or give a function of (done, of)") from error
+    bar: Any = None
+
+    def tell(done: int, of: int) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = tqdm(total=of, initial=done, unit=" fits", unit_scale=True)
+        bar.update(done - bar.n)
+        if done == of:
+            bar.close()
+
+    return tell

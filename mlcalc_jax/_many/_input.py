@@ -1,0 +1,351 @@
+"""The input of ``fit_many``: checked, and cut into windows of fits.
+
+Data may be larger than memory (``numpy.memmap``, Zarr, HDF5): they are read window by window, and
+what can be known of their values only then is checked then.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import _check
+from .._problem import loss_of, model_name
+from ..losses import Poisson
+
+Bounds = Mapping[str, tuple[Any, Any]]
+#: x, y and mask of a window: params with a leading axis of fits.
+Guess = Callable[[Any, Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Input:
+    """Everything that is fitted; what all fits share has no leading axis."""
+
+    model: Any
+    treedef: Any
+    names: list[str]
+    starts: list[np.ndarray]  # of each number, () or (fits,)
+    guess: Guess | None  # that makes them, window by window
+    low: list[np.ndarray | None]
+    high: list[np.ndarray | None]
+    held: list[np.ndarray | None]  # (fits,), where fixed in some only
+    free: tuple[int, ...]
+    x: Any  # leaves flat, or of each fit
+    has_shared_x: bool
+    y: Any  # (fits, *grid), maybe on disk
+    sigma: Any
+    mask: Any
+    loss: Any
+    dtype: np.dtype[Any]
+
+    @property
+    def fits(self) -> int:
+        """How many."""
+        return int(self.y.shape[0])
+
+    @property
+    def points(self) -> int:
+        """Of one fit."""
+        return int(np.prod(self.y.shape[1:]))
+
+    def window(self, start: int, stop: int, dtype: Any = None) -> dict[str, Any]:
+        """The fits from ``start`` to ``stop``, in memory and flat.
+
+        Raises:
+            ValueError: sigma that is not above zero, counts below zero.
+        """
+        dtype = dtype or self.dtype
+
+        def rows(array: Any, kind: Any = dtype) -> Any:
+            if array is None or array.ndim < 2:
+                return array if array is None else np.asarray(array, kind)
+            return _flat(np.asarray(array[start:stop]), self.points).astype(kind, copy=False)
+
+        def of_each(numbers: list[Any], kind: Any) -> list[Any]:
+            return [
+                n if n is None else np.asarray(n[start:stop] if n.ndim else n, kind)
+                for n in numbers
+            ]
+
+        y, mask, weight = rows(self.y), rows(self.mask, bool), rows(self.sigma)
+        counts = True if mask is None else mask
+        if weight is not None:
+            bad = ~(np.isfinite(weight) & (weight > 0)) & counts
+            if bad.any():
+                raise ValueError(
+                    f"sigma must be finite and above zero, got {bad.sum()} that are not"
+                )
+            weight = np.divide(1, weight, out=np.ones_like(weight), where=weight > 0)
+        if isinstance(self.loss, Poisson):
+            with np.errstate(invalid="ignore"):
+                below = (y < 0) & counts
+            if below.any():
+                raise ValueError(f"y must be counts for a Poisson loss, got {y[below].min()}")
+        x = jax.tree.map(
+            (lambda leaf: np.asarray(leaf, dtype)) if self.has_shared_x else rows, self.x
+        )
+        low, high = of_each(self.low, dtype), of_each(self.high, dtype)
+        if self.guess is None:
+            starts = of_each(self.starts, dtype)
+            self._inside(starts, low, high)
+        else:
+            starts = [
+                np.clip(np.asarray(s, dtype), a, b) if a is not None or b is not None else s
+                for s, a, b in zip(jax.tree.leaves(self.guess(x, y, mask)), low, high, strict=True)
+            ]
+            starts = [np.asarray(s, dtype) for s in starts]
+        return {
+            "starts": starts,
+            "low": low,
+            "high": high,
+            "held": of_each(self.held, bool),
+            "x": x,
+            "y": y,
+            "weight": weight,
+            "mask": mask,
+            "loss": self.loss,
+        }
+
+    def _inside(self, starts: list[Any], low: list[Any], high: list[Any]) -> None:
+        for name, start, least, most in zip(self.names, starts, low, high, strict=True):
+            outside = np.zeros((), bool)
+            if least is not None:
+                outside = outside | (start < least)
+            if most is not None:
+                outside = outside | (start > most)
+            if outside.any():
+                count = int(outside.sum())
+                raise ValueError(f"{count} start(s) of {name!r} lie outside its bounds")
+
+
+def checked(
+    model: Any,
+    params: Any,
+    x: Any,
+    y: Any,
+    sigma: Any,
+    mask: Any,
+    loss: Any,
+    bounds: Bounds | None,
+    fixed: Iterable[str] | Mapping[str, Any],
+) -> Input:
+    """The input, once everything that its shapes and parameters can be asked is answered.
+
+    Raises:
+        TypeError, ValueError: as for :func:`mlcalc_jax.fit_many`.
+    """
+    if not callable(model):
+        raise TypeError(f"model must be a function f(params, x), got {model!r}")
+    y, dtype = _data("y", y)
+    if y.ndim < 2 or 0 in y.shape:
+        raise ValueError(f"y must be (fits, points) with something in it, got shape {y.shape}")
+    fits = int(y.shape[0])
+    x, has_shared_x = _predictors(x, y)
+    loss = loss_of(loss)
+    if sigma is not None:
+        if isinstance(loss, Poisson):
+            raise ValueError("counts have their own variance: a Poisson loss takes no sigma")
+        sigma = _of_points("sigma", _data("sigma", sigma)[0], y)
+    if mask is not None:
+        mask = mask if _is_on_disk(mask) else np.asarray(mask)
+        if mask.dtype != bool:
+            raise TypeError(f"mask must be True or False, got dtype {mask.dtype}")
+        mask = _of_points("mask", mask, y)
+    guess = None
+    if params is None:
+        guess = _guess_of(model, has_shared_x)
+        first = x if has_shared_x else jax.tree.map(lambda leaf: _first(leaf, dtype), x)
+        params = jax.tree.map(lambda leaf: leaf[0], guess(first, _first(y, dtype), None))
+    elif not has_shared_x:
+        _one_way(model, params, x, y)
+    names, starts, treedef = _starts(params, fits, dtype)
+    held, always = _held(fixed, names, fits)
+    free = tuple(k for k in range(len(names)) if k not in always)
+    if not free:
+        raise ValueError("every parameter is fixed: there is nothing to fit")
+    low, high = _limits(bounds or {}, names, fits)
+    return Input(
+        model, treedef, names, starts, guess, low, high, held, free, x, has_shared_x, y, sigma,
+        mask, loss, dtype,
+    )  # fmt: skip
+
+
+def _is_on_disk(array: Any) -> bool:
+    """Whether reading an array may take more memory than there is."""
+    if isinstance(array, np.memmap):
+        return True
+    is_plain = array is None or isinstance(array, (np.ndarray, jax.Array, list, tuple))
+    return not is_plain and hasattr(array, "shape") and hasattr(array, "dtype")
+
+
+def _data(name: str, given: Any) -> tuple[Any, np.dtype[Any]]:
+    """An array of real numbers, and the precision to compute in."""
+    if _is_on_disk(given):
+        if np.dtype(given.dtype).kind not in "fiu":
+            raise TypeError(f"{name} must be real numbers, got dtype {given.dtype}")
+        array = given
+    else:
+        array = np.asarray(_check.real_array(name, given))
+    kind = np.dtype(array.dtype)
+    is_single = kind == np.float32 or (kind != np.float64 and kind.itemsize < 4)
+    return array, np.dtype(np.float32 if is_single else np.float64)
+
+
+def _flat(array: np.ndarray, points: int) -> np.ndarray:
+    """Rows of points."""
+    return array.reshape(len(array), points)
+
+
+def _predictors(x: Any, y: Any) -> tuple[Any, bool]:
+    """x with its points in one axis, and whether it is of all fits."""
+    grid = tuple(y.shape[1:])
+    leaves = [leaf if _is_on_disk(leaf) else np.asarray(_check.real_array("x", leaf))
+              for leaf in jax.tree.leaves(x)]  # fmt: skip
+    if not leaves:
+        raise ValueError("x holds nothing")
+    treedef = jax.tree.structure(x)
+    shapes = sorted({tuple(leaf.shape) for leaf in leaves})
+    if shapes == [tuple(y.shape)]:
+        return jax.tree.unflatten(treedef, leaves), False
+    if any(shape == tuple(y.shape) for shape in shapes):
+        raise ValueError(
+            f"some of x is of one fit and some of each, got shapes {shapes}: give all one way"
+        )
+    if any(shape[-len(grid) :] != grid or len(shape) > len(grid) + 1 for shape in shapes):
+        raise ValueError(
+            f"x must have the points of one fit, {grid}, along its last axes as y has, or the "
+            f"shape of y, {tuple(y.shape)}, got {shapes}"
+        )
+    flat = [np.asarray(leaf).reshape(*leaf.shape[: leaf.ndim - len(grid)], -1) for leaf in leaves]
+    return jax.tree.unflatten(treedef, flat), True
+
+
+def _of_points(name: str, array: Any, y: Any) -> Any:
+    """Of every fit and point, as it is; or of the points, flat."""
+    if tuple(array.shape) == tuple(y.shape):
+        return array
+    grid = tuple(y.shape[1:])
+    try:
+        return np.broadcast_to(np.asarray(array), grid).reshape(-1)
+    except ValueError:
+        raise ValueError(
+            f"{name} must have the shape of one fit, {grid}, or of all, {tuple(y.shape)}, got "
+            f"{tuple(array.shape)}"
+        ) from None
+
+
+def _starts(params: Any, fits: int, dtype: Any) -> tuple[list[str], list[np.ndarray], Any]:
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(params)
+    if not leaves:
+        raise ValueError("params holds no parameter: expected a pytree of numbers")
+    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
+    starts = []
+    for name, (_, leaf) in zip(names, leaves, strict=True):
+        if not _check.is_numeric(leaf):
+            raise TypeError(f"params[{name!r}] must be a number or one for each fit, got {leaf!r}")
+        start = np.asarray(_check.real_array(f"params[{name!r}]", leaf)).astype(dtype, copy=False)
+        if start.shape not in ((), (fits,)):
+            raise ValueError(
+                f"params[{name!r}] must be one number or {fits} of them, got shape {start.shape}"
+            )
+        starts.append(start)
+    return names, starts, treedef
+
+
+def _held(
+    fixed: Iterable[str] | Mapping[str, Any], names: list[str], fits: int
+) -> tuple[list[np.ndarray | None], set[int]]:
+    """Where each parameter is fixed in some fits, and which are in all."""
+    if isinstance(fixed, str):
+        fixed = [fixed]
+    by_name = dict(fixed) if isinstance(fixed, Mapping) else dict.fromkeys(fixed, True)
+    _known("fixed", by_name, names)
+    held: list[np.ndarray | None] = [None] * len(names)
+    always = set()
+    for name, given in by_name.items():
+        k, where = names.index(name), np.asarray(given)
+        if where.dtype != bool or where.shape not in ((), (fits,)):
+            raise ValueError(f"fixed[{name!r}] must be True or False, or {fits} of them")
+        if where.all():
+            always.add(k)
+        elif where.any():
+            held[k] = where
+    return held, always
+
+
+def _limits(
+    bounds: Bounds, names: list[str], fits: int
+) -> tuple[list[np.ndarray | None], list[np.ndarray | None]]:
+    """The lower and the upper bound of each parameter, None where there is none."""
+    _known("bounds", bounds, names)
+    ends: list[list[np.ndarray | None]] = [[None] * len(names), [None] * len(names)]
+    for name, pair in bounds.items():
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ValueError(f"bounds of {name!r} must be (low, high), got {pair!r}")
+        for end, given in zip(ends, pair, strict=True):
+            if given is not None:
+                value = np.asarray(_check.real_array(f"bounds of {name!r}", given), float)
+                if value.shape not in ((), (fits,)) or np.isnan(value).any():
+                    raise ValueError(f"bounds of {name!r} must be numbers, or {fits} of each")
+                end[names.index(name)] = value
+        low, high = (end[names.index(name)] for end in ends)
+        if low is not None and high is not None and not np.all(low < high):
+            raise ValueError(f"bounds of {name!r} must be (low, high), got {pair}")
+    return ends[0], ends[1]
+
+
+def _known(what: str, given: Iterable[str], names: list[str]) -> None:
+    if unknown := sorted(set(given) - set(names)):
+        raise ValueError(f"{what} names {unknown[0]!r}; the parameters are {', '.join(names)}")
+
+
+def _guess_of(model: Any, has_shared_x: bool) -> Guess:
+    """How to find the starts of many fits: all at once where the model can, else one by one."""
+    at_once: Guess | None = getattr(model, "guess_many", None)
+    single = getattr(model, "guess", None)
+    if at_once is not None and has_shared_x:
+        return at_once
+    if single is None:
+        raise ValueError(f"{model_name(model)} has no guess of its own: give params, the start")
+
+    def one_by_one(x: Any, y: np.ndarray, mask: np.ndarray | None) -> Any:
+        found = []
+        for row in range(len(y)):
+            counts = np.isfinite(y[row])
+            if mask is not None:
+                counts &= np.broadcast_to(mask, y.shape)[row]
+            own = x if has_shared_x else jax.tree.map(lambda leaf, row=row: leaf[row], x)
+            if not counts.any():
+                counts = np.ones_like(counts)
+            own = jax.tree.map(lambda leaf, counts=counts: np.asarray(leaf)[..., counts], own)
+            found.append(single(own, np.nan_to_num(y[row][counts])))
+        return jax.tree.map(lambda *leaves: np.array(leaves), *found)
+
+    return one_by_one
+
+
+def _first(array: Any, dtype: Any) -> np.ndarray:
+    """The first row."""
+    return np.asarray(array[:1]).reshape(1, -1).astype(dtype)
+
+
+def _one_way(model: Any, params: Any, x: Any, y: Any) -> None:
+    """Raise if x of all fits could as well be that of one, with several predictors in its rows."""
+
+    def struct(leaf: Any) -> Any:
+        return jax.ShapeDtypeStruct(leaf.shape, jnp.float32)
+
+    number = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((), jnp.float32), params)
+    try:
+        shape = jax.eval_shape(model, number, jax.tree.map(struct, x)).shape
+    except Exception:
+        return  # the model cannot take it so: there is one way
+    if shape == tuple(y.shape[1:]):
+        raise ValueError(
+            f"x of shape {tuple(y.shape)} can be that of each fit or that of one: give it as a "
+            "tuple of predictors, or repeat it for each fit"
+        )

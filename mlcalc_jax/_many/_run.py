@@ -1,0 +1,181 @@
+"""Many fits, window by window: what is read, computed and handed over while the next is read.
+
+A window is what is held in memory and written at once. It is cut into chunks, each a call of
+compiled code: first a few steps of all fits; those that are unfinished then are gathered and begun
+again together, so that they hold up nobody. A fit does not know with which others it is computed.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+
+from .._path import Status
+from ._descent import Chunk, Settings, descend, is_batched, placement
+from ._input import Input
+
+Found = dict[str, np.ndarray]
+
+_FIRST_STEPS = 12  # after which what is unfinished is gathered
+_LANES = 128  # of a block on a CPU
+_VALUES = 1 << 22  # of y in a chunk on a CPU
+_MOST_FITS = 1 << 15  # the same
+_CHUNKS = 4  # of a window on a CPU
+
+_CONVERGED = [int(status) for status in Status if status.has_converged]
+
+
+def window_size(points: int) -> int:
+    """Fits that are read and written at once: the same on every machine."""
+    return _CHUNKS * _chunk_size(points)
+
+
+def windows(
+    data: Input,
+    settings: Settings,
+    parts: Iterable[tuple[int, int]],
+    tolerance: float | None,
+    steps: int,
+    polish: bool,
+) -> Iterator[tuple[int, int, Found]]:
+    """The results of windows of fits, in order; two are under way at any time."""
+    machine = _Machine(data, settings, tolerance, steps, polish)
+    with machine.pool, ThreadPoolExecutor(2) as ahead:
+        waiting: deque[Future[tuple[int, int, Found]]] = deque()
+        try:
+            for part in parts:
+                waiting.append(ahead.submit(machine.window, *part))
+                if len(waiting) > 2:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            machine.is_stopped = True
+            for future in waiting:
+                future.cancel()
+
+
+def _chunk_size(points: int) -> int:
+    fitting = max(_VALUES // points, _LANES)
+    return int(min(1 << (fitting.bit_length() - 1), _MOST_FITS))
+
+
+class _Machine:
+    """What runs chunks: the cores of this machine, or its accelerators."""
+
+    def __init__(
+        self, data: Input, settings: Settings, tolerance: float | None, steps: int, polish: bool
+    ) -> None:
+        self.data, self.tolerance, self.steps = data, tolerance, steps
+        self.polish = polish and data.dtype == np.float32
+        devices = len(jax.local_devices())
+        self.chunk = _chunk_size(data.points)
+        lanes, cores = _LANES, max(1, _cores() // devices)
+        if jax.default_backend() != "cpu":
+            # One loop for a whole chunk: an accelerator is kept busy by many lanes, not by blocks.
+            self.chunk = lanes = self.chunk * _CHUNKS // devices
+            cores = 2
+        self.settings = settings._replace(lanes=lanes, devices=devices)
+        self.cores = cores
+        self.pool = ThreadPoolExecutor(cores)
+        self.compiling = threading.Lock()
+        self.compiled: set[Any] = set()
+        self.is_stopped = False
+
+    def window(self, start: int, stop: int) -> tuple[int, int, Found]:
+        """Read and fit the fits from ``start`` to ``stop``."""
+        chunk = self.data.window(start, stop)
+        found = self._fitted(chunk)
+        if self.polish:
+            again = np.flatnonzero(~np.isin(found["status"], _CONVERGED))
+            if again.size:
+                double = jax.tree.map(
+                    lambda a: a.astype(np.float64) if getattr(a, "dtype", 0) == np.float32 else a,
+                    _rows(chunk, again, self.settings),
+                )
+                better = self._fitted(double)
+                for name, values in better.items():
+                    found[name][again] = values.astype(found[name].dtype)
+        found["starts"] = np.stack(
+            [np.broadcast_to(s, stop - start) for s in chunk["starts"]], axis=-1
+        )
+        return start, stop, found
+
+    def _fitted(self, chunk: Chunk) -> Found:
+        fits, first = len(chunk["y"]), min(self.steps, _FIRST_STEPS)
+        found: Found = {}
+        everything = np.arange(fits)
+        self._run(chunk, self._cut(everything, self.chunk), first, found)
+        if self.steps > first:
+            left = np.flatnonzero(found["status"] == Status.STEPS_USED)
+            if left.size:
+                share = -(-len(left) // self.cores)
+                self._run(chunk, self._cut(left, min(share, self.chunk)), self.steps, found)
+        return found
+
+    def _cut(self, rows: np.ndarray, size: int) -> list[np.ndarray]:
+        block = self.settings.lanes
+        size = self.settings.devices * max(block, -(-size // block) * block)
+        return [rows[k : k + size] for k in range(0, len(rows), size)]
+
+    def _run(self, chunk: Chunk, parts: list[np.ndarray], steps: int, found: Found) -> None:
+        """Fit the rows of each part, and put what comes out into ``found``."""
+        for rows, result in zip(
+            parts, self.pool.map(lambda rows: self._call(chunk, rows, steps), parts), strict=True
+        ):
+            for name, values in result.items():
+                if name not in found:
+                    found[name] = np.empty((len(chunk["y"]), *values.shape[1:]), values.dtype)
+                found[name][rows] = values
+
+    def _call(self, chunk: Chunk, rows: np.ndarray, steps: int) -> Found:
+        """One call of the compiled code; fits are added so that few sizes are ever compiled."""
+        if self.is_stopped:
+            raise RuntimeError("stopped")
+        lanes, devices = self.settings.lanes, self.settings.devices
+        blocks = -(-len(rows) // (lanes * devices))
+        blocks = 1 << (blocks - 1).bit_length()
+        size = blocks * lanes * devices
+        taken = np.concatenate([rows, np.broadcast_to(rows[:1], size - len(rows))])
+        chunk = _rows(chunk, taken, self.settings)
+        is_double = chunk["y"].dtype == np.float64
+        # Blocks of each device's share that hold one of the rows.
+        used = np.clip(-(-(len(rows) - np.arange(devices) * blocks * lanes) // lanes), 0, blocks)
+        tolerance = self.tolerance or (1e-8 if is_double else 1e-4)
+        with jax.enable_x64(True) if is_double else nullcontext():
+            if devices > 1:
+                mesh, specs = placement(self.settings, chunk)
+                chunk = jax.tree.map(
+                    lambda leaf, spec: jax.device_put(leaf, NamedSharding(mesh, spec)), chunk, specs
+                )
+            key = size, is_double
+            if key in self.compiled:
+                found = descend(self.settings, chunk, tolerance, steps, used)
+            else:
+                with self.compiling:
+                    found = descend(self.settings, chunk, tolerance, steps, used)
+                    self.compiled.add(key)
+            return {name: np.asarray(value)[: len(rows)] for name, value in found.items()}
+
+
+def _rows(chunk: Chunk, rows: np.ndarray, settings: Settings) -> Chunk:
+    """Some of the fits of a chunk."""
+
+    def taken(name: str, leaf: Any) -> Any:
+        return leaf[rows] if is_batched(name, leaf, settings) else leaf
+
+    return {name: jax.tree.map(partial(taken, name), value) for name, value in chunk.items()}
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
