@@ -80,6 +80,100 @@ def test_every_lane_is_a_fit(model: Any, name: str) -> None:
             )
 
 
+@pytest.mark.parametrize("loss", ["huber", "soft_l1", "cauchy", "poisson"])
+def test_every_lane_is_a_fit_under_a_loss(loss: str) -> None:
+    """Outside fact: ``fit``, row by row, with an outlier, or counts."""
+    y, start = peaks(12)
+    y[3, 5] += 4
+    if loss == "poisson":
+        y = np.random.default_rng(0).poisson(20 * np.abs(y)).astype(float)
+        start = {k: v * (20 if k in ("amplitude", "offset") else 1) for k, v in start.items()}
+    found = mc.fit_many(mc.models.gaussian_peak, start, X, y, loss=loss)
+    assert found.success.all(), found.report()
+    for row in range(12):
+        single = mc.fit(mc.models.gaussian_peak, alone(start, row), X, y[row], loss=loss)
+        for k in TRUTH:
+            assert abs(found.params[k][row] - single.params[k]) < 1e-5 * single.stderr[k]
+            assert_allclose(found.stderr[k][row], single.stderr[k], rtol=1e-5)
+        assert_allclose(found.cost[row], single.cost, rtol=1e-9)
+        assert_allclose(found.chi_squared[row], single.chi_squared, rtol=1e-6)
+
+
+def test_fixed_and_bounded_fit_by_fit() -> None:
+    """Outside fact: ``fit`` with what belongs to the row."""
+    y, start = peaks(12)
+    is_fixed = np.arange(12) % 2 == 0
+    high = np.where(is_fixed, 1.2, 9.0) * start["sigma"]
+    found = mc.fit_many(
+        mc.models.gaussian_peak,
+        start,
+        X,
+        y,
+        fixed={"offset": is_fixed},
+        bounds={"sigma": (0.1, high)},
+        covariance=True,
+    )
+    for row in range(12):
+        single = mc.fit(
+            mc.models.gaussian_peak,
+            alone(start, row),
+            X,
+            y[row],
+            fixed=["offset"] if is_fixed[row] else (),
+            bounds={"sigma": (0.1, float(high[row]))},
+        )
+        assert found.degrees_of_freedom[row] == single.degrees_of_freedom
+        for k in TRUTH:
+            assert abs(found.params[k][row] - single.params[k]) <= 1e-5 * single.stderr[k]
+            assert_allclose(found.stderr[k][row], single.stderr[k], rtol=1e-5)
+        assert (found.covariance[row][2] == 0).all() == is_fixed[row]
+
+
+def test_polished_in_double_precision() -> None:
+    """What float32 has not finished is what float64 finds; the rest stays as it is."""
+    y, start = peaks(50)
+    single = {k: v.astype(np.float32) for k, v in start.items()}
+    y = y.astype(np.float32)
+    plain = mc.fit_many(mc.models.gaussian_peak, single, X, y, steps=4)
+    found = mc.fit_many(mc.models.gaussian_peak, single, X, y, steps=4, polish=True)
+    double = mc.fit_many(mc.models.gaussian_peak, single, X, y.astype(float), steps=4)
+    again = ~plain.success
+    assert again.any()
+    assert_array_equal(found.status[again], double.status[again])
+    for k in TRUTH:
+        assert found.params[k].dtype == np.float32
+        assert_array_equal(found.params[k][again], double.params[k][again].astype(np.float32))
+        assert_array_equal(found.params[k][~again], plain.params[k][~again])
+
+
+def test_images_and_guesses() -> None:
+    """Rows may be images, and the model guesses its own starts; integers are counted too."""
+    rng = np.random.default_rng(2)
+    across, down = np.meshgrid(np.arange(9.0), np.arange(7.0))
+    truth = {"amplitude": 90.0, "x0": 4.2, "y0": 2.8, "sigma": 1.3, "offset": 10.0}
+    bright = np.asarray(mc.models.gaussian_2d(truth, (across, down)))
+    stack = rng.poisson(bright, (6, *bright.shape)).astype(np.uint16)
+    found = mc.fit_many(mc.models.gaussian_2d, None, (across, down), stack, loss="poisson")
+    assert found.params["x0"].dtype == np.float32
+    assert found.success.all()
+    assert (np.abs(found.params["x0"] - 4.2) < 5 * found.stderr["x0"]).all()
+    flat = mc.fit_many(
+        mc.models.gaussian_2d, found.params, (across.ravel(), down.ravel()),
+        stack.reshape(6, -1).astype(np.float32), loss="poisson",
+    )  # fmt: skip
+    assert_allclose(flat.params["x0"], found.params["x0"], atol=1e-3)
+
+
+def test_an_x_that_means_two_things_is_refused() -> None:
+    """Two fits, and a model of two predictors in two rows."""
+
+    def plane(p: Any, x: Any) -> Any:
+        return p["a"] * x[0] + p["b"] * x[-1]
+
+    with pytest.raises(ValueError, match="that of each fit or that of one"):
+        mc.fit_many(plane, {"a": 1.0, "b": 2.0}, np.ones((2, 5)), np.ones((2, 5)))
+
+
 def test_one_x_for_each_fit() -> None:
     """Outside fact: rows whose x is shifted have their mean shifted by as much."""
     y, start = peaks(30)
@@ -237,6 +331,13 @@ def test_other_data_compile_nothing() -> None:
         ({"model": lambda p, x: np.sin(x * p["mu"])}, TypeError, r"jax\.numpy"),
         ({"model": lambda p, x: p["mu"]}, ValueError, "returned shape"),
         ({"steps": 0}, ValueError, "at least 1"),
+        ({"loss": "other"}, ValueError, "loss must be"),
+        ({"loss": "poisson", "y": np.full((3, 25), -1.0)}, ValueError, "counts"),
+        ({"loss": "poisson", "sigma": np.ones(25)}, ValueError, "takes no sigma"),
+        ({"fixed": {"mu": [True]}}, ValueError, "3 of them"),
+        ({"bounds": {"mu": (np.zeros(2), None)}}, ValueError, "3 of each"),
+        ({"bounds": {"mu": 2.0}}, ValueError, "low, high"),
+        ({"params": None, "model": lambda p, x: p * x}, ValueError, "no guess"),
         ({"tolerance": 0.0}, ValueError, "above zero"),
     ],
 )

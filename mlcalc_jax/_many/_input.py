@@ -189,7 +189,9 @@ def _data(name: str, given: Any) -> tuple[Any, np.dtype[Any]]:
             raise TypeError(f"{name} must be real numbers, got dtype {given.dtype}")
         array = given
     else:
-        array = np.asarray(_check.real_array(name, given))
+        array = np.asarray(given)
+        if array.dtype.kind not in "iu":  # those are converted window by window
+            array = np.asarray(_check.real_array(name, given))
     kind = np.dtype(array.dtype)
     is_single = kind == np.float32 or (kind != np.float64 and kind.itemsize < 4)
     return array, np.dtype(np.float32 if is_single else np.float64)

@@ -97,10 +97,8 @@ class _Machine:
         if self.polish:
             again = np.flatnonzero(~np.isin(found["status"], _CONVERGED))
             if again.size:
-                double = jax.tree.map(
-                    lambda a: a.astype(np.float64) if getattr(a, "dtype", 0) == np.float32 else a,
-                    _rows(chunk, again, self.settings),
-                )
+                exact = self.data.window(start, stop, np.float64)
+                double = _rows(exact, again, self.settings)
                 better = self._fitted(double)
                 for name, values in better.items():
                     found[name][again] = values.astype(found[name].dtype)
