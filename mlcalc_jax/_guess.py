@@ -20,7 +20,7 @@ Start: TypeAlias = dict[str, float]
 Shape: TypeAlias = Callable[[Values], Values]
 
 _LARGEST_EXPONENT = 300.0  # so that the square of the exponential is a float too
-_CELLS = 256  # as many points as a grid is tried on
+CELLS = 256  # as many points as a grid is tried on
 
 
 def guess_line(x: Any, y: Any) -> Start:
@@ -39,13 +39,13 @@ def guess_line(x: Any, y: Any) -> Start:
 
 def guess_gaussian(x: Any, y: Any) -> Start:
     """The best of a grid of Gaussians of any height, so that an area other than 1 does no harm."""
-    peak = _peak([_flat(x)], _flat(y), _bell, has_offset=False)
+    peak = _peak([_flat(x)], _flat(y), bell, has_offset=False)
     return {"mu": peak.centre[0], "sigma": peak.width}
 
 
 def guess_gaussian_peak(x: Any, y: Any) -> Start:
     """The best of a grid of Gaussian peaks, up or down."""
-    peak = _peak([_flat(x)], _flat(y), _bell)
+    peak = _peak([_flat(x)], _flat(y), bell)
     return {
         "amplitude": peak.height,
         "mu": peak.centre[0],
@@ -56,7 +56,7 @@ def guess_gaussian_peak(x: Any, y: Any) -> Start:
 
 def guess_gaussian_2d(x: Any, y: Any) -> Start:
     """The best of a grid of round Gaussian spots, bright or dark."""
-    peak = _peak([_flat(axis) for axis in x], _flat(y), _bell)
+    peak = _peak([_flat(axis) for axis in x], _flat(y), bell)
     return {
         "amplitude": peak.height,
         "x0": peak.centre[0],
@@ -68,7 +68,7 @@ def guess_gaussian_2d(x: Any, y: Any) -> Start:
 
 def guess_lorentzian(x: Any, y: Any) -> Start:
     """The best of a grid of Lorentzian peaks, up or down."""
-    peak = _peak([_flat(x)], _flat(y), lambda squared: 1 / (1 + squared))
+    peak = _peak([_flat(x)], _flat(y), lorentz)
     return {
         "amplitude": peak.height,
         "x0": peak.centre[0],
@@ -83,25 +83,26 @@ def guess_exponential_decay(x: Any, y: Any) -> Start:
     The rates go from a hundredth over the whole range of x to five over the gap of two points.
     """
     x, y = _flat(x), _flat(y)
-    first, span = _extent(x)
-    (at,), mean, count = _thinned([(x - first) / span], y)
-    gap = _gap(np.diff(at))
+    (at,), mean, count = _thinned([x], y)
+    return _start(rates(at), mean, count)
 
-    def rates(largest_at: float) -> Values:
+
+def rates(x: Values) -> "Grid":
+    """Exponentials, of decay and of growth."""
+    first, span = extent(x)
+    at = (x - first) / span
+    gap = _gap(np.diff(np.sort(at)))
+
+    def geometric(largest_at: float) -> Values:
         steepest = _LARGEST_EXPONENT / max(abs(largest_at) / span, _LARGEST_EXPONENT * gap / 5)
         return np.geomspace(min(0.01, steepest / 2), steepest, 80)
 
-    decay, growth = rates(first), rates(first + span)
+    decay, growth = geometric(first), geometric(first + span)
     # Each basis function is 1 at the end where it is largest, so that none overflows.
     shapes = np.exp(np.concatenate([-np.outer(decay, at), np.outer(growth, at - 1)]))
-    best = _best(shapes, mean, count)
-    rate = float(np.concatenate([decay, -growth])[best.row]) / span
-    largest_at = first if rate > 0 else first + span
-    return {
-        "amplitude": best.height * float(np.exp(rate * largest_at)),
-        "rate": rate,
-        "offset": best.offset,
-    }
+    rate = np.concatenate([decay, -growth]) / span
+    largest_at = np.where(rate > 0, first, first + span)
+    return Grid(shapes, {"rate": rate}, "amplitude", np.exp(rate * largest_at))
 
 
 def guess_power_law(x: Any, y: Any) -> Start:
@@ -112,19 +113,19 @@ def guess_power_law(x: Any, y: Any) -> Start:
     x, y = _flat(x), _flat(y)
     if not (x > 0).any():
         return {"amplitude": float(y.mean()), "exponent": 0.0}
-    log_x = np.log(x[x > 0])
-    (at,), mean, count = _thinned([log_x], y[x > 0])
-    first, span = _extent(at)
-    steepest = min(40 / span, _LARGEST_EXPONENT / max(np.abs(at).max(), 1.0))
-    exponents = np.linspace(-steepest, steepest, 321)
-    largest_at = np.where(exponents > 0, at.max(), first)
-    shapes = np.exp(exponents[:, None] * (at[None] - largest_at[:, None]))
-    best = _best(shapes, mean, count, has_offset=False)
-    exponent = float(exponents[best.row])
-    return {
-        "amplitude": best.height * float(np.exp(-exponent * largest_at[best.row])),
-        "exponent": exponent,
-    }
+    (at,), mean, count = _thinned([np.log(x[x > 0])], y[x > 0])
+    return _start(exponents(at), mean, count)
+
+
+def exponents(log_x: Values) -> "Grid":
+    """Powers."""
+    first, span = extent(log_x)
+    steepest = min(40 / span, _LARGEST_EXPONENT / max(np.abs(log_x).max(), 1.0))
+    tried = np.linspace(-steepest, steepest, 321)
+    largest_at = np.where(tried > 0, log_x.max(), first)
+    shapes = np.exp(tried[:, None] * (log_x[None] - largest_at[:, None]))
+    factor = np.exp(-tried * largest_at)
+    return Grid(shapes, {"exponent": tried}, "amplitude", factor, offset=None)
 
 
 def guess_logistic(x: Any, y: Any) -> Start:
@@ -133,20 +134,21 @@ def guess_logistic(x: Any, y: Any) -> Start:
     The midpoint may lie outside the data by half their range.
     """
     x, y = _flat(x), _flat(y)
-    first, span = _extent(x)
-    (at,), mean, count = _thinned([(x - first) / span], y, cells=128)
+    (at,), mean, count = _thinned([x], y, cells=128)
+    return _start(rises(at), mean, count)
+
+
+def rises(x: Values) -> "Grid":
+    """Logistic curves, rising and falling."""
+    first, span = extent(x)
+    at = np.sort((x - first) / span)
     middles = np.concatenate([at, np.linspace(-0.5, 1.5, 121)])
-    rates = np.geomspace(1, 5 / _gap(np.diff(at)), 16)
-    rates = np.concatenate([rates, -rates])
-    z = rates[:, None, None] * (at[None, None, :] - middles[None, :, None])
-    shapes = (1 + np.tanh(z / 2)) / 2
-    best = _best(shapes.reshape(-1, at.size), mean, count, has_offset=False)
-    rate, middle = np.unravel_index(best.row, z.shape[:2])
-    return {
-        "capacity": best.height,
-        "rate": float(rates[rate]) / span,
-        "midpoint": first + span * float(middles[middle]),
-    }
+    steep = np.geomspace(1, 5 / _gap(np.diff(at)), 16)
+    pairs = np.meshgrid(np.concatenate([steep, -steep]), middles, indexing="ij")
+    rate, middle = (axis.ravel() for axis in pairs)
+    shapes = (1 + np.tanh(rate[:, None] * ((x - first) / span - middle[:, None]) / 2)) / 2
+    numbers = {"rate": rate / span, "midpoint": first + span * middle}
+    return Grid(shapes, numbers, "capacity", offset=None)
 
 
 def guess_sine(x: Any, y: Any) -> Start:
@@ -155,7 +157,7 @@ def guess_sine(x: Any, y: Any) -> Start:
     Of more than 2^15 points, frequencies up to 2^14 over the range of x are looked at.
     """
     x, y = _flat(x), _flat(y)
-    first, span = _extent(x)
+    first, span = extent(x)
     at, scale = (x - first) / span, _scale(y)
     waves = [
         _wave(at, y / scale, frequency)
@@ -235,20 +237,20 @@ def _peak(axes: list[Values], y: Values, shape: Shape, has_offset: bool = True) 
     The centres are on the points and, where these are few, on a lattice between them; the widths go
     from half the gap of neighbours to the range of the points.
     """
-    origin, span = zip(*map(_extent, axes), strict=True)
+    origin, span = zip(*map(extent, axes), strict=True)
     scale = max(span)
     points = np.stack([(axis - low) / scale for axis, low in zip(axes, origin, strict=True)])
     near = np.ones(y.size, bool)
     for _ in range(3):
         at, mean, count = _thinned(list(points[:, near]), y[near])
-        centres = np.concatenate([at, _lattice(at)], axis=1)
+        centres = np.concatenate([at, lattice(at)], axis=1)
         squared = np.sum((centres[:, :, None] - at[:, None, :]) ** 2, axis=0)
-        widths = _widths(squared[: mean.size])
-        shapes = shape(squared[None] / widths[:, None, None] ** 2)
+        tried = widths(squared[: mean.size])
+        shapes = shape(squared[None] / tried[:, None, None] ** 2)
         best = _best(shapes.reshape(-1, mean.size), mean, count, has_offset)
         i, j = np.unravel_index(best.row, shapes.shape[:2])
-        centre, width = centres[:, j], float(widths[i])
-        was_thinned = near.sum() > _CELLS
+        centre, width = centres[:, j], float(tried[i])
+        was_thinned = near.sum() > CELLS
         near = np.sum((points - centre[:, None]) ** 2, axis=0) <= (8 * width) ** 2
         if not was_thinned or near.sum() < 8:
             break
@@ -256,7 +258,7 @@ def _peak(axes: list[Values], y: Values, shape: Shape, has_offset: bool = True) 
     return _Peak(place, scale * width, best.height, best.offset)
 
 
-def _lattice(points: Values, most: int = _CELLS) -> Values:
+def lattice(points: Values, most: int = CELLS) -> Values:
     """A lattice over the range of so few points that at most ``most`` of both come together."""
     side = int(max(most - points.shape[1], 0) ** (1 / len(points)))
     low, high = points.min(axis=1), points.max(axis=1)
@@ -264,16 +266,44 @@ def _lattice(points: Values, most: int = _CELLS) -> Values:
     return np.stack([axis.ravel() for axis in axes])
 
 
-def _widths(squared: Values) -> Values:
+def widths(squared: Values, count: int = 24) -> Values:
     """The widths to try, widest first: constant data take the first."""
     reach = float(np.sqrt(squared.max())) or 1.0
     apart = np.where(squared > 0, squared, np.inf).min(axis=1)
     gap = _gap(np.sqrt(apart[np.isfinite(apart)]))
-    return np.geomspace(reach, max(gap / 2, reach / 1000), 24)
+    return np.geomspace(reach, max(gap / 2, reach / 1000), count)
 
 
-def _bell(squared: Values) -> Values:
+def bell(squared: Values) -> Values:
+    """A Gaussian."""
     return np.exp(-squared / 2)
+
+
+def lorentz(squared: Values) -> Values:
+    """A Lorentzian."""
+    return 1 / (1 + squared)
+
+
+class Grid(NamedTuple):
+    """Shapes to try, each with the values of the nonlinear parameters that make it."""
+
+    shapes: Values  # (rows, points)
+    numbers: dict[str, Values]  # of each row, by the name of the parameter
+    height: str | None  # name of the linear parameter that multiplies the shape
+    factor: Any = 1.0  # of the height, for each row
+    offset: str | None = "offset"  # name of the linear parameter that is added
+
+
+def _start(grid: Grid, y: Values, count: Values) -> Start:
+    """The best of a grid, with its linear parameters."""
+    best = _best(grid.shapes, y, count, grid.offset is not None)
+    start = {name: float(values[best.row]) for name, values in grid.numbers.items()}
+    if grid.height:
+        factor = np.broadcast_to(grid.factor, len(grid.shapes))
+        start[grid.height] = best.height * float(factor[best.row])
+    if grid.offset:
+        start[grid.offset] = best.offset
+    return start
 
 
 class _Best(NamedTuple):
@@ -302,26 +332,36 @@ def _best(shapes: Values, y: Values, count: Values, has_offset: bool = True) -> 
     return _Best(row, scale * height, scale * (mean - height * float(means[row])))
 
 
-def _thinned(axes: list[Values], y: Values, cells: int = _CELLS) -> tuple[Values, Values, Values]:
+def _thinned(axes: list[Values], y: Values, cells: int = CELLS) -> tuple[Values, Values, Values]:
     """Means of the axes and of y over at most so many cells of neighbours, and their counts.
 
-    The cells cut every axis into groups of as many distinct values, so that dense regions keep
-    their detail. In one dimension they come in order.
+    In one dimension they come in order.
     """
-    a_side = round(cells ** (1 / len(axes))) if y.size > cells else y.size
-    cell = np.zeros(y.size, int)
+    cell = cells_of(axes, cells)
+    count = np.bincount(cell)
+    at, mean = (np.stack([np.bincount(cell, v) / count for v in values]) for values in (axes, [y]))
+    return at, mean[0], count.astype(float)
+
+
+def cells_of(axes: list[Values], cells: int = CELLS) -> NDArray[np.intp]:
+    """Which of at most so many cells of neighbours each point lies in; none is empty.
+
+    The cells cut every axis into groups of as many distinct values, so that dense regions keep
+    their detail.
+    """
+    points = axes[0].size
+    a_side = round(cells ** (1 / len(axes))) if points > cells else points
+    cell = np.zeros(points, int)
     for axis in axes:
         distinct, rank = np.unique(axis, return_inverse=True)
         cell = cell * a_side + rank * a_side // max(a_side, distinct.size)
-    _, cell, count = np.unique(cell, return_inverse=True, return_counts=True)
-    at, mean = (np.stack([np.bincount(cell, v) / count for v in values]) for values in (axes, [y]))
-    return at, mean[0], count.astype(float)
+    return np.unique(cell, return_inverse=True)[1]
 
 
 def _line(x: Values, y: Values, weights: Values) -> tuple[float, float]:
     """Slope and intercept of the weighted least-squares line."""
     weights = weights / weights.sum()
-    x_mean, y_mean, scale = float(weights @ x), float(weights @ y), _extent(x)[1]
+    x_mean, y_mean, scale = float(weights @ x), float(weights @ y), extent(x)[1]
     z = (x - x_mean) / scale
     variance = float(weights @ z**2)
     slope = float(weights @ (z * (y - y_mean))) / variance / scale if variance > 0 else 0.0
@@ -333,7 +373,7 @@ def _gap(gaps: Values) -> float:
     return max(float(np.quantile(gaps, 0.1)), 1e-4) if gaps.size else 1.0
 
 
-def _extent(x: Values) -> tuple[float, float]:
+def extent(x: Values) -> tuple[float, float]:
     """The lowest value, and the range or 1 if that is zero."""
     return float(x.min()), float(np.ptp(x)) or 1.0
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from . import _guess
+from . import _guess, _guess_many
 from . import network as _network
 from ._types import ArrayLike, Params
 
@@ -29,27 +29,31 @@ class Starting(Protocol[P, R_co]):
 
     __name__: str
     guess: Callable[[Any, Any], Params]
+    guess_many: Callable[[Any, Any, Any], Params] | None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
 
 def starts_from(
     guess: Callable[[Any, Any], Params],
+    guess_many: Callable[[Any, Any, Any], Params] | None = None,
 ) -> Callable[[Callable[P, R_co]], Starting[P, R_co]]:
     """Decorate a model with ``guess(x, y)``, which makes the params a fit starts from.
 
-    The model stays the same function; it gets the attribute ``guess``.
+    ``guess_many(x, y, mask)``, for many fits that share x, takes y (fits, points) and a mask of one
+    fit or of each, or None, and returns leaves (fits,); without it, ``fit_many`` guesses one by
+    one. The model stays the same function; it gets the attributes ``guess`` and ``guess_many``.
     """
 
     def with_guess(model: Callable[P, R_co]) -> Starting[P, R_co]:
         starting = cast(Starting[P, R_co], model)
-        starting.guess = guess
+        starting.guess, starting.guess_many = guess, guess_many
         return starting
 
     return with_guess
 
 
-@starts_from(_guess.guess_line)
+@starts_from(_guess.guess_line, _guess_many.lines)
 def line(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     """Straight line, ``slope * x + intercept``.
 
@@ -67,7 +71,7 @@ def polynomial(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     return reduce(lambda so_far, c: so_far * x + c, coefficients[::-1], jnp.zeros_like(x))
 
 
-@starts_from(_guess.guess_gaussian)
+@starts_from(_guess.guess_gaussian, _guess_many.gaussians)
 def gaussian(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     """Density of the normal distribution, ``exp(-(x - mu)^2 / (2 sigma^2)) / (sigma sqrt(2 pi))``.
 
@@ -77,7 +81,7 @@ def gaussian(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     return jnp.exp(-(z**2) / 2) / (params["sigma"] * jnp.sqrt(2 * jnp.pi))
 
 
-@starts_from(_guess.guess_gaussian_peak)
+@starts_from(_guess.guess_gaussian_peak, _guess_many.gaussian_peaks)
 def gaussian_peak(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     """Gaussian peak, ``amplitude * exp(-(x - mu)^2 / (2 sigma^2)) + offset``.
 
@@ -88,7 +92,7 @@ def gaussian_peak(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     return params["amplitude"] * jnp.exp(-(z**2) / 2) + params["offset"]
 
 
-@starts_from(_guess.guess_gaussian_2d)
+@starts_from(_guess.guess_gaussian_2d, _guess_many.gaussian_spots)
 def gaussian_2d(params: Named, x: tuple[ArrayLike, ArrayLike]) -> Float[Array, "*points"]:
     """Round Gaussian spot on a plane.
 
@@ -104,7 +108,7 @@ def gaussian_2d(params: Named, x: tuple[ArrayLike, ArrayLike]) -> Float[Array, "
     return params["amplitude"] * jnp.exp(exponent) + params["offset"]
 
 
-@starts_from(_guess.guess_lorentzian)
+@starts_from(_guess.guess_lorentzian, _guess_many.lorentzians)
 def lorentzian(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     """Lorentzian (Cauchy) peak, ``amplitude / (1 + ((x - x0) / gamma)^2) + offset``.
 
@@ -115,7 +119,7 @@ def lorentzian(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     return params["amplitude"] / (1 + z**2) + params["offset"]
 
 
-@starts_from(_guess.guess_exponential_decay)
+@starts_from(_guess.guess_exponential_decay, _guess_many.decays)
 def exponential_decay(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     """Exponential decay, ``amplitude * exp(-rate * x) + offset``.
 
@@ -125,7 +129,7 @@ def exponential_decay(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     return params["amplitude"] * jnp.exp(-params["rate"] * jnp.asarray(x)) + params["offset"]
 
 
-@starts_from(_guess.guess_power_law)
+@starts_from(_guess.guess_power_law, _guess_many.power_laws)
 def power_law(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     """Power law for x > 0, ``amplitude * x^exponent``.
 
@@ -134,7 +138,7 @@ def power_law(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     return params["amplitude"] * jnp.asarray(x) ** params["exponent"]
 
 
-@starts_from(_guess.guess_logistic)
+@starts_from(_guess.guess_logistic, _guess_many.growths)
 def logistic(params: Named, x: ArrayLike) -> Float[Array, "*points"]:
     """Logistic growth, ``capacity / (1 + exp(-rate * (x - midpoint)))``.
 

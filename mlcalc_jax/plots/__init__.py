@@ -8,6 +8,7 @@ from ._graph import graph
 from ._histogram import histogram
 from ._landscape import landscape, spectrum
 from ._learning import animate_learning, learning
+from ._map import parameter_map, status_map
 from ._network import factor, network
 from ._roots import basins, cobweb, tangents
 from ._slopes import secants, slope_errors
@@ -42,9 +43,11 @@ __all__ = [
     "learning",
     "lines",
     "network",
+    "parameter_map",
     "secants",
     "slope_errors",
     "spectrum",
+    "status_map",
     "style",
     "surface",
     "tangents",
