@@ -198,7 +198,8 @@ def cramer_rao(config: Config, truth: Truth, which: Any, row: Any, column: Any) 
     The Fisher information of counts is ``J^T diag(1 / mean) J`` at the true parameters, all five
     of them unknown.
     """
-    grid = [a.ravel() for a in np.meshgrid(*[np.arange(-config.half, config.half + 1.0)] * 2)]
+    across, down = np.meshgrid(*[np.arange(-config.half, config.half + 1.0)] * 2)
+    grid = across.ravel(), down.ravel()
     model = mc.models.gaussian_2d
 
     def least(amplitude: Any, x: Any, y: Any) -> Any:

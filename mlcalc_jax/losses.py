@@ -99,13 +99,14 @@ class Poisson:
             raise ValueError(f"y must be counts for a Poisson loss, got {np.asarray(y).min()}")
 
     def terms(self, r: Points, y: Points) -> Points:
-        """The deviance, point by point."""
-        f = r + y
-        is_up = f > 0
-        f = jnp.where(is_up, f, 1)
-        is_some = y > 0
-        logs = jnp.where(is_some, y * (jnp.log(jnp.where(is_some, y, 1)) - jnp.log(f)), 0)
-        return jnp.where(is_up, 2 * (r + logs), jnp.where(r == 0, 0, jnp.inf))
+        """The deviance, point by point.
+
+        As ``2 (r - y log1p(r / y))``, which loses no more of its digits than r has lost.
+        """
+        is_up = r + y > 0
+        some = jnp.where(is_up & (y > 0), y, 1)
+        logs = jnp.where(y > 0, y * jnp.log1p(jnp.where(is_up, r, 0) / some), 0)
+        return jnp.where(is_up, 2 * (r - logs), jnp.where(r == 0, 0, jnp.inf))
 
     def weights(self, r: Points, y: Points) -> tuple[Points, Points]:
         """``1 / sqrt(f)`` for residual and differential."""

@@ -69,7 +69,8 @@ def parameter_map(
     drawn = _drawn(ax, values, where, length_unit, colours)
     text = label or name
     bar = ax.figure.colorbar(drawn, ax=ax, label=f"{text} / {unit}" if unit else text)
-    bar.solids.set_edgecolor("face")
+    if bar.solids is not None:
+        bar.solids.set_edgecolor("face")
     return ax
 
 
