@@ -1,41 +1,39 @@
 """``python -m mlcalc_jax``: fits from the command line, and pictures to play with in a window."""
 
 import argparse
-import importlib.util
-import inspect
 import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from . import data, models
+from . import _command_many, data
 from ._fit import fit
+from ._options import BAD_INPUT, CONVERGED, NOT_CONVERGED, limits, list_of_models, model_of, numbers
 from ._path import Status
 from ._problem import model_name
 from ._result import Fit
 from .calculus import expression
 
-CONVERGED, NOT_CONVERGED, BAD_INPUT = 0, 1, 2
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns 0, 1 if a fit did not converge, or 2 for input it cannot use."""
+    """Run a command; returns 0, 1 if a fit did not converge, 2 for input it cannot use."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.command in ("fit", "explore"):
+    run = {"fit": _fit, "fit-many": _command_many.run, "explore": _explore}.get(options.command)
+    if run:
         try:
-            return _fit(options) if options.command == "fit" else _explore(options)
-        except (ValueError, TypeError, OSError, NotImplementedError) as error:
+            return run(options)
+        except (ValueError, TypeError, OSError, ImportError, NotImplementedError) as error:
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
             return BAD_INPUT
     if options.command == "models":
-        print(_list_of_models())
+        print(list_of_models())
     else:
         parser.print_help()
     return 0
@@ -60,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--x-label", help="of the axis; the column's name unless given")
     add("--y-label", help="of the axis; the column's name unless given")
     add("--out", type=Path, help="folder for report, figure and JSON, new or empty; fit-FILE")
+    _command_many.add_to(commands)
     add = commands.add_parser(
         "explore", help="play with secants, Taylor polynomials or a surface in a window"
     ).add_argument
@@ -107,14 +106,14 @@ def _fit(options: argparse.Namespace) -> int:
     if not 0 < options.level < 1:
         raise ValueError(f"level must be between 0 and 1, got {options.level}")
     found = fit(
-        _model(options.model),
-        _numbers("start", options.start) if options.start else None,
+        model_of(options.model),
+        numbers("start", options.start) if options.start else None,
         x if len(names) > 1 else x[0],
         columns[options.y],
         columns[options.sigma] if options.sigma else None,
         absolute_sigma=options.absolute_sigma,
         fixed=options.fixed.split(",") if options.fixed else (),
-        bounds=_bounds(options.bounds) if options.bounds else None,
+        bounds=limits(options.bounds) if options.bounds else None,
         loss=options.loss,
     )
     print(found.report())
@@ -123,75 +122,6 @@ def _fit(options: argparse.Namespace) -> int:
     if not found.success:
         print(f"error: {found.message}", file=sys.stderr)
     return CONVERGED if found.success else NOT_CONVERGED
-
-
-def _model(name: str) -> Callable[..., Any]:
-    """A model of the package, or a function of the user's file."""
-    if ":" not in name:
-        known = _models()
-        if name not in known:
-            raise ValueError(f"there is no model {name!r}; there are {', '.join(known)}")
-        return known[name]
-    file, _, function = name.rpartition(":")
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    if spec is None or spec.loader is None or not Path(file).is_file():
-        raise ValueError(f"{file} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ValueError(f"{file} fails: {type(error).__name__}: {error}") from error
-    model = getattr(module, function, None)
-    if not callable(model):
-        raise ValueError(f"{file} has no function {function!r}")
-    return model
-
-
-def _models() -> dict[str, Callable[..., Any]]:
-    """The models that take named parameters, by name."""
-    members = inspect.getmembers(models, callable)
-    return {
-        name: member
-        for name, member in members
-        if getattr(member, "__module__", "") == models.__name__
-        and name not in ("network", "starts_from", "Starting")
-        and not name.startswith("_")
-    }
-
-
-def _list_of_models() -> str:
-    lines = []
-    for name, model in _models().items():
-        first, _, rest = (inspect.getdoc(model) or "").partition("\n")
-        _, _, parameters = rest.partition("Parameters: ")
-        lines += [f"{name}: {first}", f"    parameters: {' '.join(parameters.split())}"]
-    return "\n".join(lines)
-
-
-def _numbers(option: str, text: str) -> dict[str, float]:
-    numbers = {}
-    for part in text.split(","):
-        name, _, value = part.partition("=")
-        try:
-            numbers[name.strip()] = float(value)
-        except ValueError:
-            raise ValueError(f"--{option} must be NAME=VALUE,..., got {part!r}") from None
-    return numbers
-
-
-def _bounds(text: str) -> dict[str, tuple[float | None, float | None]]:
-    bounds = {}
-    for part in text.split(","):
-        name, _, pair = part.partition("=")
-        low, colon, high = pair.partition(":")
-        try:
-            ends = [float(end) if end.strip() else None for end in (low, high)]
-        except ValueError:
-            ends = []
-        if not colon or not ends:
-            raise ValueError(f"--bounds must be NAME=LOW:HIGH,..., got {part!r}")
-        bounds[name.strip()] = (ends[0], ends[1])
-    return bounds
 
 
 def _write(found: Fit, options: argparse.Namespace, out: Path) -> None:

@@ -45,6 +45,8 @@ def gaussian_peaks(x: Any, y: Any, mask: Any) -> Starts:
 
 def gaussian_spots(x: Any, y: Any, mask: Any) -> Starts:
     """The best of a grid of round Gaussian spots for each row of y."""
+    if not isinstance(x, (tuple, list)) or len(x) != 2:
+        raise ValueError("the model takes two predictors, (x, y)")
     return _best_of_each(lambda axes: _peaks(axes, ["x0", "y0"], "sigma", bell), x, y, mask)
 
 
@@ -65,7 +67,7 @@ def growths(x: Any, y: Any, mask: Any) -> Starts:
 
 def power_laws(x: Any, y: Any, mask: Any) -> Starts:
     """The best of a grid of powers for each row of y, on the points with x > 0."""
-    x = np.asarray(x, float)
+    x = _axis(x, y)
     has_log = x > 0
     if not has_log.any():
         return {"amplitude": np.nanmean(y, axis=1), "exponent": np.zeros(len(y))}
@@ -75,7 +77,7 @@ def power_laws(x: Any, y: Any, mask: Any) -> Starts:
 
 def lines(x: Any, y: Any, mask: Any) -> Starts:
     """The least-squares line of each row of y, from which a fit with any loss sets out."""
-    x = np.asarray(x, float)
+    x = _axis(x, y)
     first, span = extent(x)
     z = (x - first) / span
     counts = np.isfinite(y) if mask is None else np.isfinite(y) & mask
@@ -110,9 +112,20 @@ def _peaks(
     return Grid(shapes, numbers, height, offset="offset" if height else None)
 
 
+def _axis(x: Any, y: Any) -> Values:
+    """A predictor, a number for each point."""
+    if isinstance(x, (tuple, list)) or np.size(x) != y.shape[1]:
+        raise ValueError(
+            f"the model takes one predictor of {y.shape[1]} points, got {len(x)} of them"
+            if isinstance(x, (tuple, list))
+            else f"the model takes predictors of {y.shape[1]} points, got shape {np.shape(x)}"
+        )
+    return np.ravel(np.asarray(x, float))
+
+
 def _best_of_each(make: Callable[[Axes], Grid], x: Any, y: Any, mask: Any) -> Starts:
     """The best row of a grid for each row of y, with its linear parameters."""
-    axes = [np.ravel(np.asarray(axis, float)) for axis in x]
+    axes = [_axis(axis, y) for axis in x]
     is_finite = np.isfinite(y)
     if not is_finite.all():
         mask = is_finite if mask is None else is_finite & mask

@@ -13,6 +13,7 @@ from .._types import Params
 from ._descent import RUNNING
 
 _CONVERGED = [status for status in Status if status.has_converged]
+_MESSAGES = {Status.NON_FINITE: "NaN or infinite at the start: the data, or the model there."}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ class ManyFits:
         lines = [f"{len(all_status):,} fits, {good.sum():,} converged"]
         for status in Status:
             if number := int(np.sum(all_status == status)):
-                lines.append(f"{number:>12,}  {status.message}")
+                lines.append(f"{number:>12,}  {_MESSAGES.get(status, status.message)}")
         if number := int(np.sum(all_status == RUNNING)):
             lines.append(f"{number:>12,}  Still to come.")
         some = np.flatnonzero(good)

@@ -77,8 +77,11 @@ class Store:
             raise BlockingIOError(f"another process is writing to {path.name}") from None
         try:
             _together("looked")
-            if not path.exists() and process == 0:
-                _created(zarr, path, settings, arrays, fits, window)
+            if process == 0:
+                if not path.exists():
+                    _created(zarr, path, settings, arrays, fits, window)
+                for unfinished in path.rglob("*.partial"):  # of chunks, by a run that was killed
+                    unfinished.unlink()
             _together("created")
             self.group = zarr.open_group(path, mode="r+")
             _same_settings(path.name, dict(self.group.attrs).get("fit_many"), settings)

@@ -68,7 +68,9 @@ def parameter_map(
     ax = axes(ax)
     drawn = _drawn(ax, values, where, length_unit, colours)
     text = label or name
-    bar = ax.figure.colorbar(drawn, ax=ax, label=f"{text} / {unit}" if unit else text)
+    bar = ax.figure.colorbar(
+        drawn, cax=ax.inset_axes((1.03, 0, 0.05, 1)), label=f"{text} / {unit}" if unit else text
+    )
     if bar.solids is not None:
         bar.solids.set_edgecolor("face")
     return ax
@@ -100,9 +102,17 @@ def status_map(
     cmap = ListedColormap([colour for *_, colour in ends])
     colours = {"cmap": cmap, "norm": BoundaryNorm(np.arange(len(ends) + 1) - 0.5, len(ends))}
     _drawn(ax, place, where, length_unit, colours, markers=True)
+    markers = _MARKERS if np.ndim(where[0]) else "s" * len(ends)
     handles = [
-        ax.plot([], [], marker, color=colour, label=f"{np.sum(status == code):,} {text}")[0]
-        for (code, text, colour), marker in zip(ends, _MARKERS, strict=False)
+        ax.plot(
+            [],
+            [],
+            marker,
+            linestyle="none",
+            color=colour,
+            label=f"{np.sum(status == code):,} {text}",
+        )[0]
+        for (code, text, colour), marker in zip(ends, markers, strict=False)
     ]
     ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.18), fontsize="small")
     return ax

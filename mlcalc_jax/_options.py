@@ -1,0 +1,83 @@
+"""What the commands share: exit codes, and what their options mean."""
+
+import importlib.util
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import models
+
+CONVERGED, NOT_CONVERGED, BAD_INPUT, STOPPED = 0, 1, 2, 130
+
+
+def model_of(name: str) -> Callable[..., Any]:
+    """A model of the package, or a function of the user's file."""
+    if ":" not in name:
+        known = named_models()
+        if name not in known:
+            raise ValueError(f"there is no model {name!r}; there are {', '.join(known)}")
+        return known[name]
+    file, _, function = name.rpartition(":")
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    if spec is None or spec.loader is None or not Path(file).is_file():
+        raise ValueError(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{file} fails: {type(error).__name__}: {error}") from error
+    model = getattr(module, function, None)
+    if not callable(model):
+        raise ValueError(f"{file} has no function {function!r}")
+    return model
+
+
+def named_models() -> dict[str, Callable[..., Any]]:
+    """The models that take named parameters, by name."""
+    members = inspect.getmembers(models, callable)
+    return {
+        name: member
+        for name, member in members
+        if getattr(member, "__module__", "") == models.__name__
+        and name not in ("network", "starts_from", "Starting")
+        and not name.startswith("_")
+    }
+
+
+def list_of_models() -> str:
+    """Every model with its formula and its parameters."""
+    lines = []
+    for name, model in named_models().items():
+        first, _, rest = (inspect.getdoc(model) or "").partition("\n")
+        _, _, parameters = rest.partition("Parameters: ")
+        lines += [f"{name}: {first}", f"    parameters: {' '.join(parameters.split())}"]
+    return "\n".join(lines)
+
+
+def numbers(option: str, text: str) -> dict[str, float]:
+    """``NAME=VALUE,...``"""
+    found = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            raise ValueError(f"--{option} must be NAME=VALUE,..., got {part!r}") from None
+    return found
+
+
+def limits(text: str) -> dict[str, tuple[float | None, float | None]]:
+    """``NAME=LOW:HIGH,...``, either may be left out."""
+    bounds = {}
+    for part in text.split(","):
+        name, _, pair = part.partition("=")
+        low, colon, high = pair.partition(":")
+        try:
+            ends = [float(end) if end.strip() else None for end in (low, high)]
+        except ValueError:
+            ends = []
+        if not colon or not ends:
+            raise ValueError(f"--bounds must be NAME=LOW:HIGH,..., got {part!r}")
+        bounds[name.strip()] = (ends[0], ends[1])
+    return bounds
