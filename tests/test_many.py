@@ -328,7 +328,7 @@ def test_other_data_compile_nothing() -> None:
         ({"bounds": {"mu": (2.0, 1.0)}}, ValueError, "low, high"),
         ({"bounds": {"mu": (2.0, 3.0)}}, ValueError, "outside"),
         ({"model": 3}, TypeError, "function"),
-        ({"model": lambda p, x: np.sin(x * p["mu"])}, TypeError, r"jax\.numpy"),
+        ({"model": lambda p, x: np.sin(x * p["mu"])}, ValueError, r"jax\.numpy"),
         ({"model": lambda p, x: p["mu"]}, ValueError, "returned shape"),
         ({"steps": 0}, ValueError, "at least 1"),
         ({"loss": "other"}, ValueError, "loss must be"),

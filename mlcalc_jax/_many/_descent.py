@@ -15,7 +15,6 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
 from .._path import Status
-from .._problem import model_name
 from .._types import Model
 from ..losses import Poisson
 from ._lanes import lanewise
@@ -178,14 +177,7 @@ class _Block:
         return self._described(last, freedoms)
 
     def _of_one(self, numbers: Any, x: Any) -> Any:
-        model = self.settings.model
-        predicted = model(jax.tree.unflatten(self.settings.treedef, numbers), x)
-        if jnp.shape(predicted) != (self.points,):
-            raise ValueError(
-                f"{model_name(model)} returned shape {jnp.shape(predicted)} for one fit, "
-                f"expected {(self.points,)}"
-            )
-        return predicted
+        return self.settings.model(jax.tree.unflatten(self.settings.treedef, numbers), x)
 
     def _weighed(self, values: Array) -> Array:
         values = values if self.weight is None else values * self.weight

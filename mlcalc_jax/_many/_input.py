@@ -6,6 +6,7 @@ what can be known of their values only then is checked then.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -13,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _check
-from .._problem import loss_of, model_name
+from .._minimise import checked_cost
+from .._problem import LeastSquares, loss_of, model_name
 from ..losses import Poisson
 
 Bounds = Mapping[str, tuple[Any, Any]]
@@ -163,6 +165,9 @@ def checked(
     elif not has_shared_x:
         _one_way(model, params, x, y)
     names, starts, treedef = _starts(params, fits, dtype)
+    points = int(np.prod(y.shape[1:]))
+    shapes = tuple(leaf.shape if has_shared_x else (points,) for leaf in jax.tree.leaves(x))
+    _traced_once(model, treedef, jax.tree.structure(x), shapes, points, dtype)
     held, always = _held(fixed, names, fits)
     free = tuple(k for k in range(len(names)) if k not in always)
     if not free:
@@ -256,6 +261,20 @@ def _starts(params: Any, fits: int, dtype: Any) -> tuple[list[str], list[np.ndar
             )
         starts.append(start)
     return names, starts, treedef
+
+
+@lru_cache(maxsize=32)
+def _traced_once(
+    model: Any, params: Any, x: Any, shapes: tuple[tuple[int, ...], ...], points: int, dtype: Any
+) -> None:
+    """Raise what is wrong with the model of one fit, found by tracing whatever the values.
+
+    ``params`` and ``x`` are the structures of the two; ``shapes`` are those of x.
+    """
+    ones = jax.tree.unflatten(params, [np.ones((), dtype)] * params.num_leaves)
+    own = jax.tree.unflatten(x, [np.ones(shape, dtype) for shape in shapes])
+    with jax.enable_x64(dtype == np.float64):
+        checked_cost(LeastSquares(model, own, np.ones(points, dtype)), ones)
 
 
 def _held(

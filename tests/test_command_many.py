@@ -1,0 +1,151 @@
+"""``python -m mlcalc_jax fit-many``: stacks of spectra, spots and pixels."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import mlcalc_jax as mc
+from mlcalc_jax._command_line import main
+
+TIME = np.linspace(0, 4, 30)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An image of decays with a hole, and a stack of spots, to work beside."""
+    rng = np.random.default_rng(0)
+    amplitude = 1 + np.add.outer(np.arange(6), np.arange(8))
+    image = amplitude[..., None] * np.exp(-1.2 * TIME) + 0.5 + rng.normal(0, 0.03, (6, 8, 30))
+    image[2, 5, 3] = np.nan
+    np.save(tmp_path / "image.npy", image)
+    np.save(tmp_path / "time.npy", TIME)
+    across, down = np.meshgrid(np.arange(9.0), np.arange(11.0))
+    x0, y0 = rng.uniform(3, 5, (2, 50, 1, 1))
+    light = 100 * np.exp(-((across - x0) ** 2 + (down - y0) ** 2) / (2 * 1.3**2)) + 8
+    np.save(tmp_path / "spots.npy", rng.poisson(light).astype(np.uint16))
+    np.savez(tmp_path / "truth.npz", x0=x0.ravel(), y0=y0.ravel(), amplitude=amplitude)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+PIXELS = ["fit-many", "image.npy", "--pixels", "--x", "time.npy", "--model", "exponential_decay"]
+SPOTS = ["fit-many", "spots.npy", "--model", "gaussian_2d", "--loss", "poisson"]
+
+
+def test_pixels_of_an_image(folder: Path) -> None:
+    """Outside fact: the amplitudes that were drawn; run as a user runs it."""
+    root = str(Path(__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-m", "mlcalc_jax", *PIXELS], capture_output=True, text=True,
+        env={"PYTHONPATH": root},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "48 fits, 47 converged" in done.stdout
+    assert (folder / "fits-image.png").read_bytes().startswith(b"\x89PNG")
+    found = mc.ManyFits.open(folder / "fits-image.zarr")
+    truth = np.load("truth.npz")["amplitude"].ravel()
+    pulls = (found.params["amplitude"][:] - truth) / found.stderr["amplitude"][:]
+    assert_array_equal(np.flatnonzero(~found.success), [2 * 8 + 5])
+    assert np.nanmax(np.abs(pulls)) < 4
+    assert 0.6 < np.nanstd(pulls) < 1.5
+
+
+def test_pixels_may_have_x_sigma_and_mask_of_their_own(folder: Path) -> None:
+    """The same as for all, when they are; read across the edges of the image's rows."""
+    assert main(PIXELS) == 0
+    image = np.load("image.npy")
+    np.save("own_time.npy", np.broadcast_to(TIME, image.shape))
+    np.save("sigma.npy", np.full(image.shape, 0.03))
+    good = np.isfinite(image).all(axis=2).ravel()
+    np.save("mask.npy", np.ones(30, bool))
+    own = ["--sigma", "sigma.npy", "--mask", "mask.npy", "--out", "own.zarr"]
+    own += ["--start", "amplitude=5,rate=1,offset=0"]
+    assert main([*PIXELS[:4], "own_time.npy", *PIXELS[5:], *own]) == 0
+    one, other = (mc.ManyFits.open(f"{name}.zarr") for name in ("fits-image", "own"))
+    for name in one.params:
+        assert_allclose(one.params[name][:][good], other.params[name][:][good], rtol=1e-6)
+        assert_allclose(one.stderr[name][:][good], other.stderr[name][:][good], rtol=1e-5)
+
+
+def test_a_stack_of_spots(folder: Path) -> None:
+    """Outside fact: the positions that were drawn; x runs along the columns. Also from Zarr."""
+    zarr = pytest.importorskip("zarr")
+    assert main([*SPOTS, "--covariance", "--out", "a.zarr"]) == 0
+    found, truth = mc.ManyFits.open("a.zarr"), np.load("truth.npz")
+    for name in ("x0", "y0"):
+        assert np.abs(found.params[name][:] - truth[name]).max() < 0.3
+    zarr.save_array("spots.zarr", np.load("spots.npy"))
+    assert main(["fit-many", "spots.zarr", *SPOTS[2:], "--out", "b.zarr"]) == 0
+    assert_array_equal(mc.ManyFits.open("b.zarr").params["x0"][:], found.params["x0"][:])
+    assert found.covariance is not None
+    assert found.covariance.shape == (50, 5, 5)
+
+
+def test_carries_on_only_when_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Results are neither overwritten nor mixed."""
+    assert main(SPOTS) == 0
+    assert main(SPOTS) == 2
+    assert "fits-spots.zarr exists: --resume carries on" in capsys.readouterr().err
+    assert main([*SPOTS, "--resume"]) == 0
+    assert main([*SPOTS, "--resume", "--steps", "7"]) == 2
+    assert "another steps: 100, and not 7" in capsys.readouterr().err
+
+
+def test_stopped(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C: code 130, and how to carry on."""
+    from mlcalc_jax._many import _run
+
+    def stop(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_run, "windows", stop)
+        assert main(SPOTS) == 130
+    assert "stopped; fits-spots.zarr has what is done, and --resume" in capsys.readouterr().err
+    assert main([*SPOTS, "--resume"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit-many", "nothing.npy", *SPOTS[2:]], "there is no nothing.npy"),
+        (["fit-many", "truth.npz", *SPOTS[2:]], "neither a .npy file nor a Zarr array"),
+        (["fit-many", "time.npy", "--model", "line"], "y must be (fits, points)"),
+        (["fit-many", "time.npy", "--model", "line", "--pixels"], "(rows, columns, points)"),
+        (["fit-many", "spots.npy", "--model", "nonsense"], "no model 'nonsense'"),
+        (["fit-many", "spots.npy", "--model", "line"], "one predictor of 99 points, got 2"),
+        ([*PIXELS[:3], "--model", "gaussian_2d"], "takes two predictors"),
+        ([*SPOTS, "--x", "time.npy"], "x must have the points of one fit"),
+        ([*SPOTS, "--start", "x0=4"], "asks for a parameter 'y0'; params has ['x0']"),
+        ([*SPOTS, "--fixed", "mu"], "fixed names 'mu'"),
+        ([*SPOTS, "--bounds", "sigma=2"], "--bounds must be NAME=LOW:HIGH"),
+        ([*SPOTS, "--steps", "0"], "steps"),
+        ([*SPOTS, "--sigma", "time.npy"], "takes no sigma"),
+    ],
+)
+def test_wrong_input(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    """One line that says what is wrong, and nothing written."""
+    before = set(folder.iterdir())
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert {f for f in folder.iterdir() if f.suffix != ".lock"} == before
+
+
+def test_none_converged(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1; the statuses are there."""
+    np.save("nans.npy", np.full((5, 30), np.nan))
+    assert main(["fit-many", "nans.npy", "--model", "line", "--start", "slope=1,intercept=0"]) == 1
+    captured = capsys.readouterr()
+    assert "5 fits, 0 converged" in captured.out
+    assert "no fit has converged" in captured.err
