@@ -206,7 +206,7 @@ def cramer_rao(config: Config, truth: Truth, which: Any, row: Any, column: Any) 
         at = dict(zip(NAMES, (amplitude, x, y, config.sigma, config.background), strict=True))
         mean = model(at, grid)
         J = jnp.stack([jax.jacfwd(model)(at, grid)[name] for name in NAMES])
-        covariance = jnp.linalg.inv((J / mean) @ J.T)
+        covariance = jnp.linalg.inv((J / mean[None]) @ J.T)
         return jnp.sqrt(jnp.diagonal(covariance)[1:3])
 
     with jax.enable_x64(True):

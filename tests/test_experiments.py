@@ -380,3 +380,41 @@ def test_approximations_with_wrong_input(
     assert cli("approximations", "--out", tmp_path / "run", *arguments) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_localise_reaches_the_cramer_rao_bound(cli: Cli, tmp_path: Path) -> None:
+    """Outside fact: no unbiased estimate scatters less than the Fisher information allows."""
+    assert cli("localise", "--frames", 600, "--out", tmp_path / "run") == 0
+    found = np.load(tmp_path / "run" / "localisations.npz")
+    used = found["used"]
+    assert used.mean() > 0.97
+    for name in ("x", "y"):
+        pulls = (found[name] - found[f"true_{name}"])[used] / found[f"stderr_{name}0"][used]
+        assert 0.93 < np.sqrt(np.mean(pulls**2)) < 1.07  # 1,200 of them: 1 +- 0.02
+        assert abs(np.mean(pulls)) < 0.12
+    rows = table(tmp_path / "run" / "precision.csv")
+    assert {row["fit"] for row in rows} == {"maximum likelihood", "least squares"}
+    for kind in ("localise", "precision", "maps"):
+        assert (tmp_path / "run" / f"{kind}.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--frames", 0), "frames and molecules must be at least 1"),
+        (("--side", 10), "side at least 4 half + 2"),
+        (("--sigma", 0), "sigma must be above zero"),
+        (("--faintest", 500), "must be above zero and rise"),
+    ],
+)
+def test_localise_with_wrong_input(
+    cli: Cli,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[object, ...],
+    message: str,
+) -> None:
+    """One line that says what is wrong, and no folder."""
+    assert cli("localise", "--out", tmp_path / "run", *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -132,3 +132,52 @@ def test_taylor_error_lies_below_its_bound() -> None:
     assert np.all(seen <= bound + 1e-15)
     assert_allclose(guess, h**4 / 24, rtol=1e-9)
     assert_allclose(seen[-1], abs(np.cos(1.0) - 0.5), rtol=1e-12)
+
+
+def _image(fits: int = 12) -> mc.ManyFits:
+    """Lines of slope 0, 1, ..., one of them NaN and one masked."""
+    x = np.linspace(0, 1, 5)
+    y = np.arange(fits)[:, None] * x + 0.25
+    y[4, 2], mask = np.nan, np.ones(y.shape, bool)
+    mask[7] = False
+    return mc.fit_many(mc.models.line, {"slope": 0.0, "intercept": 0.0}, x, y, mask=mask)
+
+
+def test_maps_of_an_image() -> None:
+    """The pixels are the parameters, blank where a fit has none; the legend counts the ends."""
+    found = _image()
+    ax = mc.plots.parameter_map(found, "slope", (3, 4), unit="m/s")
+    shown = ax.images[0].get_array()
+    assert shown is not None
+    expected = np.arange(12.0)
+    expected[[4, 7]] = np.nan
+    assert_allclose(np.ma.filled(shown, np.nan), expected.reshape(3, 4), atol=1e-9)
+    assert ax.child_axes[0].get_ylabel() == "slope / m/s"
+    legend = mc.plots.status_map(found, (3, 4)).get_legend()
+    assert legend is not None
+    said = [text.get_text() for text in legend.get_texts()]
+    assert "1 singular" in said
+    assert "1 not finite" in said
+    assert sum(int(text.split()[0]) for text in said) == 12
+
+
+def test_maps_of_places() -> None:
+    """Points where the fits are; every end has a marker of its own."""
+    found, x, y = _image(), np.arange(12.0), np.arange(12.0) % 5
+    ax = mc.plots.parameter_map(found, "intercept", (x, y), length_unit="nm")
+    assert_allclose(np.asarray(ax.collections[0].get_offsets()), np.stack([x, y], 1)[found.success])
+    assert ax.get_xlabel() == "x / nm"
+    drawn = mc.plots.status_map(found, (x, y)).collections
+    assert sum(len(np.asarray(some.get_offsets())) for some in drawn) == 12
+    assert len(drawn) == len(np.unique(found.status))
+
+
+def test_maps_with_wrong_input() -> None:
+    """One line that says what is wrong."""
+    found = _image()
+    with pytest.raises(ValueError, match="no parameter 'speed'; there are intercept, slope"):
+        mc.plots.parameter_map(found, "speed", (3, 4))
+    with pytest.raises(ValueError, match="3 x 5 pixels has not 12 fits"):
+        mc.plots.status_map(found, (3, 5))
+    with pytest.raises(ValueError, match="positions of 12 fits"):
+        mc.plots.parameter_map(found, "slope", (np.arange(3.0), np.arange(3.0)))

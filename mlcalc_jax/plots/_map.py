@@ -92,7 +92,7 @@ def status_map(
     """
     status = np.asarray(found.status[:])
     ends: list[tuple[int, str, str]] = [
-        (int(end), end.name.replace("_", " ").lower(), colour) for end, colour in _ENDS.items()
+        (int(end), _spoken(end), colour) for end, colour in _ENDS.items()
     ]
     ends = [end for end in [*ends, (RUNNING, "still to come", GREY)] if (status == end[0]).any()]
     ax = axes(ax)
@@ -116,6 +116,10 @@ def status_map(
     ]
     ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.18), fontsize="small")
     return ax
+
+
+def _spoken(end: Status) -> str:
+    return "not finite" if end == Status.NON_FINITE else end.name.replace("_", " ").lower()
 
 
 def _drawn(

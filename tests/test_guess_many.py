@@ -1,0 +1,71 @@
+"""Starts of many fits at once: as good as those of one, whatever is masked."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import mlcalc_jax as mc
+
+from .test_guess import CASES, Case
+
+FITS = 100
+at_once = [case for case in CASES if case.model.guess_many]  # the others guess fit by fit
+every_model = pytest.mark.parametrize("case", at_once, ids=lambda case: case.model.__name__)
+
+
+def simulated(case: Case, points: int, noise: float = 0.05) -> tuple[Any, np.ndarray, Any]:
+    """x, noisy rows and their truths; an image is square."""
+    rng = np.random.default_rng(points)
+    x: Any = np.linspace(case.low, 10, points)
+    if case.model.__name__ == "gaussian_2d":
+        side = np.linspace(0, 10, int(points**0.5))
+        x = tuple(axis.ravel() for axis in np.meshgrid(side, side))
+    truths = [case.draw(rng) for _ in range(FITS)]
+    y = np.stack([np.asarray(case.model(truth, x)) for truth in truths])
+    y = y + noise * y.std(axis=1, keepdims=True) * rng.normal(size=y.shape)
+    return x, y, {name: np.array([truth[name] for truth in truths]) for name in truths[0]}
+
+
+@pytest.mark.parametrize("points", [25, 400])  # 400 are gathered in cells
+@every_model
+def test_fits_from_the_guess_arrive(case: Case, points: int) -> None:
+    """Outside fact: the truth that simulated the data, whose basin has the least cost."""
+    x, y, truth = simulated(case, points)
+    mask = np.random.default_rng(1).random(y.shape) < 0.9
+    y[:, 3] = np.nan  # found by the guess itself
+    mask[:, 3] = False
+    for dtype in (np.float64, np.float32):
+        begin = {name: values.astype(dtype) for name, values in truth.items()}
+        data = y.astype(dtype)
+        best = mc.fit_many(case.model, begin, x, data, mask=mask)
+        mine = mc.fit_many(case.model, None, x, data, mask=mask)
+        assert np.mean(mine.cost <= 1.02 * best.cost + 1e-12) >= 0.98
+        of_ours = {name: mine.params[name].dtype for name in mine.params}
+        assert set(of_ours.values()) == {np.dtype(dtype)}
+
+
+@every_model
+def test_a_full_mask_is_no_mask(case: Case) -> None:
+    """Two ways to compute the sums."""
+    x, y, _ = simulated(case, 64)
+    guess = case.model.guess_many
+    one, other = guess(x, y, None), guess(x, y, np.ones(y.shape, bool))
+    for name in one:
+        assert_allclose(one[name], other[name], rtol=1e-6, atol=1e-9)
+
+
+@every_model
+def test_rows_do_not_know_of_each_other(case: Case) -> None:
+    """Also beside rows that are masked, constant, zero or huge."""
+    x, y, _ = simulated(case, 36)
+    strange = np.stack([np.zeros(36), np.full(36, 7.0), 1e30 * y[0], np.full(36, np.nan)])
+    mask = np.ones((4 + len(y), 36), bool)
+    mask[1] = False
+    guess = case.model.guess_many
+    alone = guess(x, y, mask[4:])
+    among = guess(x, np.concatenate([strange, y]), mask)
+    for name, values in among.items():
+        assert np.isfinite(values).all(), name
+        assert_allclose(values[4:], alone[name], rtol=1e-9, atol=1e-12)
