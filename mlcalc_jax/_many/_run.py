@@ -25,7 +25,8 @@ from ._input import Input
 Found = dict[str, np.ndarray]
 
 _FIRST_STEPS = 12  # after which what is unfinished is gathered
-_LANES = 128  # of a block on a CPU
+_LANES = 128  # of a block on a CPU, at most
+_IN_CACHE = 1 << 12  # values of y in a block on a CPU: 16 kB, half of what is nearest to a core
 _VALUES = 1 << 22  # of y in a chunk on a CPU
 _MOST_FITS = 1 << 15  # the same
 _CHUNKS = 4  # of a window on a CPU
@@ -68,6 +69,12 @@ def _chunk_size(points: int) -> int:
     return int(min(1 << (fitting.bit_length() - 1), _MOST_FITS))
 
 
+def _lanes(points: int) -> int:
+    """Fits of a block on a CPU: their data stay near the core from one step to the next."""
+    fitting = max(_IN_CACHE // points, 16)
+    return int(min(1 << (fitting.bit_length() - 1), _LANES))
+
+
 class _Machine:
     """What runs chunks: the cores of this machine, or its accelerators."""
 
@@ -78,7 +85,7 @@ class _Machine:
         self.polish = polish and data.dtype == np.float32
         devices = len(jax.local_devices())
         self.chunk = _chunk_size(data.points)
-        lanes, cores = _LANES, max(1, _cores() // devices)
+        lanes, cores = _lanes(data.points), max(1, _cores() // devices)
         if jax.default_backend() != "cpu":
             # One loop for a whole chunk: an accelerator is kept busy by many lanes, not by blocks.
             self.chunk = lanes = self.chunk * _CHUNKS // devices
