@@ -1,4 +1,4 @@
-"""What ``fit_many`` is measured beside: a SciPy loop, jaxopt under vmap, and a loop written in C."""
+"""What ``fit_many`` is measured beside: a SciPy loop, jaxopt under vmap, a loop in C."""
 
 import ctypes
 import shutil

@@ -1,71 +1,209 @@
-"""Many small fits: this package against a loop of SciPy's curve_fit, by the second."""
+"""Many small fits by the second: workloads, peers, cores, batch sizes and memory."""
 
+import json
+import os
+import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
-from scipy.optimize import curve_fit
 
 import mlcalc_jax as mc
 
 from .._run import Config as Common
 from .._run import Run, main, say
+from ._many_peers import NAMES, best, peers
+
+PEAK, SPOT = "peak", "spot"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Common):
-    """Fits per second of small Gaussian peaks and spots, NumPy arrays in and out, all cores.
+    """Fits per second of small Gaussian peaks and spots, NumPy arrays in and out.
 
-    Compilation is apart. The spot is the workload that Gpufit publishes: 5 parameters, 5 x 5
-    pixels, tolerance 1e-4, at most 10 iterations, float32, starts some 15 % off.
+    Compilation is apart. A spot is the workload that Gpufit publishes: 5 parameters, 5 x 5 pixels,
+    at most 10 iterations, float32, starts some 15 % off; its tolerance of 1e-4 is relative to
+    chi-squared, which is 1e-2 of ours. Peers run on the same data, each by its own rule to stop.
+    All of it needs Linux; --quick does not.
     """
 
     fits: int = 1_000_000
     """Fits in a batch (--quick: 50,000)."""
     repeats: int = 3
     """Each is run so often; the best counts."""
+    only: str = ""
+    """What a process of its own measures; for the benchmark's own use."""
 
 
 def experiment(config: Config, run: Run) -> str | None:
-    """Measure each workload, and SciPy on the first of its rows."""
+    """Measure the workloads, the peers, and what the rate depends on."""
+    if config.only:
+        say(json.dumps(_apart(config.only, config)))
+        return None
     fits = min(config.fits, 50_000) if config.quick else config.fits
-    rng = np.random.default_rng(config.seed)
     rows: list[dict[str, Any]] = []
-    for name, dtype, points in (
-        ("spot of 5x5 pixels", np.float32, 5),
-        ("peak of 25 points", np.float32, 25),
-        ("peak of 25 points", np.float64, 25),
-        ("peak of 120 points", np.float32, 120),
-    ):
-        run.doing(f"{name}, {dtype.__name__}")
-        is_spot = name.startswith("spot")
-        x, y, start = (_spots if is_spot else _peaks)(rng, fits, points)
-        x = (x[0].astype(dtype), x[1].astype(dtype)) if is_spot else x.astype(dtype)
-        data = y.astype(dtype)
-        begin = {key: value.astype(dtype) for key, value in start.items()}
-        model = mc.models.gaussian_2d if is_spot else mc.models.gaussian_peak
-        options: dict[str, Any] = {"steps": 10, "tolerance": 1e-4} if is_spot else {}
-        go = partial(mc.fit_many, model, begin, x, data, **options)
-        found = go()
-        rate = fits / _best(go, config.repeats)
-        scipy = None if is_spot else _scipy_rate(x, y, start)
-        rows.append(
-            {
-                "workload": name,
-                "dtype": dtype.__name__,
-                "converged": float(found.success.mean()),
-                "fits_per_second": rate,
-                "scipy_fits_per_second": scipy,
-            }
-        )
-        beside = "" if scipy is None else f"; SciPy {scipy:,.0f}, {rate / scipy:,.0f} times"
-        say(f"{name}, {dtype.__name__}: {rate:,.0f} fits a second, "
-            f"{found.success.mean():.2%} converged{beside}")  # fmt: skip
+
+    def note(what: str, way: str, points: int, batch: int, rate: float, **more: Any) -> None:
+        row = {"what": what, "way": way, "points": points, "fits": batch, "rate": rate}
+        rows.append({**row, "megabytes": None, **more})
+        memory = f", {more['megabytes']:,.0f} MB" if "megabytes" in more else ""
+        say(f"{what}, {points} points, {batch:,} fits, {way}: {rate:,.0f} a second{memory}")
+
+    for what, kind, points, dtype, options in (
+        ("Gpufit's spot", SPOT, 25, np.float32, {"steps": 10, "tolerance": 1e-2}),
+        ("spot with covariance", SPOT, 25, np.float32,
+         {"steps": 10, "tolerance": 1e-2, "covariance": True}),
+        ("peak", PEAK, 25, np.float32, {}),
+        ("peak in float64", PEAK, 25, np.float64, {}),
+    ):  # fmt: skip
+        run.doing(what)
+        case = _Case(config.seed, kind, fits, points, dtype)
+        note(what, "fit_many", points, fits, fits / best(case.go(**options), config.repeats))
+    run.doing("one in a hundred pathological")
+    case = _Case(config.seed, PEAK, fits, 25, np.float32)
+    case.spoil(100)
+    note("peak, 1 % pathological", "fit_many", 25, fits, fits / best(case.go(), config.repeats))
+    for points in (25,) if config.quick else (8, 16, 25, 50, 120, 250, 500):
+        few = max(fits * 25 // max(points, 25), 1)
+        case = _Case(config.seed, PEAK, few, points, np.float32)
+        run.doing(f"{points} points")
+        note("peak by points", "fit_many", points, few, few / best(case.go(), config.repeats))
+        for way, (peer, most) in peers().items():
+            some = min(few, most) // 16 * 16
+            x, y, start = case.x, case.y[:some], case.flat_start()[:some]
+            peer(x, y, start)
+            seconds = best(partial(peer, x, y, start), config.repeats)
+            note("peak by points", way, points, some, some / seconds)
+    if not config.quick:
+        for cores in (1, 2):
+            found = _in_a_process(f"cores {cores}", config)
+            note(f"peak on {cores} of the cores", "fit_many", 25, fits, found["rate"])
+        for batch in (10_000, 100_000, 1_000_000, 10_000_000):
+            run.doing(f"a batch of {batch:,} from disk to disk")
+            found = _in_a_process(f"batch {batch}", config)
+            note("peak by batch", "fit_many", 25, batch, found["rate"])
+            found = _in_a_process(f"stream {batch}", config)
+            note("peak by batch, disk to disk", "fit_many", 25, batch, **found)
+        run.figure(_figure(rows), "fit_many")
     run.table("fit_many", rows)
     return None
+
+
+class _Case:
+    """Simulated data of one workload, and the fits of it."""
+
+    def __init__(self, seed: int, kind: str, fits: int, points: int, dtype: Any) -> None:
+        rng = np.random.default_rng(seed)
+        make = _spots if kind == SPOT else _peaks
+        x, y, start = make(rng, fits, int(points**0.5) if kind == SPOT else points)
+        self.x = jax.tree.map(lambda axis: axis.astype(dtype), x)
+        self.y = y.astype(dtype)
+        self.start = {name: values.astype(dtype) for name, values in start.items()}
+        self.model = mc.models.gaussian_2d if kind == SPOT else mc.models.gaussian_peak
+
+    def spoil(self, every: int) -> None:
+        """Nothing but noise in some of the rows, with starts far away."""
+        rng = np.random.default_rng(1)
+        shape = self.y[::every].shape
+        self.y[::every] = rng.normal(0, 1, shape)
+        self.start["mu"][::every] = rng.uniform(-50, 50, shape[0])
+
+    def go(self, **options: Any) -> Callable[[], mc.ManyFits]:
+        """The fits, compiled."""
+        fitted = partial(mc.fit_many, self.model, self.start, self.x, self.y, **options)
+        fitted()
+        return fitted
+
+    def flat_start(self) -> np.ndarray:
+        """(fits, 4)."""
+        return np.stack([self.start[name] for name in NAMES], axis=1)
+
+
+def _in_a_process(what: str, config: Config) -> dict[str, float]:
+    """What a process of its own measures, of which nothing is compiled or in memory yet."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "experiments.benchmarks.fit_many", "--only", what]
+        command += ["--out", str(Path(folder) / "out"), "--fits", str(config.fits)]
+        command += ["--repeats", str(config.repeats), "--seed", str(config.seed)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return json.loads(next(line for line in done.stdout.splitlines() if line[:1] == "{"))
+
+
+def _apart(what: str, config: Config) -> dict[str, float]:
+    kind, _, number = what.partition(" ")
+    if kind == "cores":
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(number)])
+        fits = config.fits
+    else:
+        fits = int(number)
+    if kind == "stream":
+        return _streamed(fits, config.seed)
+    case = _Case(config.seed, PEAK, fits, 25, np.float32)
+    return {"rate": fits / best(case.go(), config.repeats)}
+
+
+def _streamed(fits: int, seed: int) -> dict[str, float]:
+    """From a memory map to a Zarr group: the rate, and memory beside what is mapped."""
+    with tempfile.TemporaryDirectory() as folder:
+        step, file = min(fits, 100_000), Path(folder) / "y.npy"
+        shape = (fits, 25)
+        on_disk = np.lib.format.open_memmap(file, "w+", np.float32, shape)
+        for first in range(0, fits, step):
+            on_disk[first : first + step] = _Case(seed, PEAK, step, 25, np.float32).y
+        on_disk.flush()
+        case = _Case(seed, PEAK, step, 25, np.float32)
+        y = np.load(file, mmap_mode="r")
+        start = {"amplitude": 7.0, "mu": 0.2, "sigma": 1.4, "offset": 0.4}
+        mc.fit_many(case.model, start, case.x, y[:step])
+        before, most = _resident(), 0.0
+
+        def tell(done: int, of: int) -> None:
+            nonlocal most
+            most = max(most, _resident() - before)
+
+        began = time.perf_counter()
+        out = Path(folder) / "fits.zarr"
+        mc.fit_many(case.model, start, case.x, y, out=out, progress=tell)
+        return {"rate": fits / (time.perf_counter() - began), "megabytes": most}
+
+
+def _resident() -> float:
+    """Megabytes of memory in use, files that are mapped left out."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(s for s in status.splitlines() if s.startswith("RssAnon")).split()[1]) / 1024
+
+
+def _figure(rows: list[dict[str, Any]]) -> Any:
+    figure = mc.plots.figure(10, 4.4)
+    by_points, by_batch = figure.subplots(1, 2)
+    ways = list(dict.fromkeys(row["way"] for row in rows if row["what"] == "peak by points"))
+    style = mc.plots.lines(ways)
+    for way in ways:
+        some = [row for row in rows if row["what"] == "peak by points" and row["way"] == way]
+        by_points.plot([row["points"] for row in some], [row["rate"] for row in some],
+                       color=style[way].color, marker=style[way].marker,
+                       label=f"{way}, all cores" if way == "fit_many" else way)  # fmt: skip
+    by_points.set(xlabel="points of a fit", ylabel="fits a second")
+    batches = ("peak by batch", "peak by batch, disk to disk")
+    style = mc.plots.lines(batches)
+    for what, label in zip(batches, ("in memory", "from a memory map to Zarr"), strict=True):
+        some = [row for row in rows if row["what"] == what]
+        by_batch.plot([row["fits"] for row in some], [row["rate"] for row in some],
+                      color=style[what].color, marker=style[what].marker, label=label)  # fmt: skip
+    by_batch.set(xlabel="fits in a batch, 25 points each", ylabel="fits a second")
+    for ax in (by_points, by_batch):
+        ax.set(xscale="log", yscale="log")
+        ax.legend()
+    low, high = by_batch.get_ylim()
+    by_batch.set_ylim(min(low, high / 100), 2 * high)
+    return figure
 
 
 def _peaks(rng: Any, fits: int, points: int) -> tuple[Any, np.ndarray, dict[str, np.ndarray]]:
@@ -95,26 +233,6 @@ def _spots(rng: Any, fits: int, side: int) -> tuple[Any, np.ndarray, dict[str, n
     y = truth["amplitude"][:, None] * np.exp(-r2 / (2 * truth["sigma"][:, None] ** 2))
     y = rng.poisson(y + truth["offset"][:, None]).astype(float)
     return (across, down), y, {k: v * rng.uniform(0.85, 1.15, fits) for k, v in truth.items()}
-
-
-def _best(go: Any, repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        go()
-        times.append(time.perf_counter() - began)
-    return min(times)
-
-
-def _scipy_rate(x: Any, y: np.ndarray, start: dict[str, np.ndarray], fits: int = 300) -> float:
-    def peak(x: Any, amplitude: Any, mu: Any, sigma: Any, offset: Any) -> Any:
-        return amplitude * np.exp(-(((x - mu) / sigma) ** 2) / 2) + offset
-
-    x = np.asarray(x, float)
-    began = time.perf_counter()
-    for row in range(fits):
-        curve_fit(peak, x, y[row], [values[row] for values in start.values()])
-    return fits / (time.perf_counter() - began)
 
 
 if __name__ == "__main__":
