@@ -24,7 +24,9 @@ from ._input import Input
 
 Found = dict[str, np.ndarray]
 
-_FIRST_STEPS = 12  # after which what is unfinished is gathered
+_FIRST_STEPS = 12  # after which what is unfinished is gathered, until it is known how many are
+_MORE = 4  # times as many steps for what is left, as often as need be
+_SAMPLE = 1 << 13  # fits that tell
 _LANES = 128  # of a block on a CPU, at most
 _IN_CACHE = 1 << 12  # values of y in a block on a CPU: 16 kB, half of what is nearest to a core
 _VALUES = 1 << 22  # of y in a chunk on a CPU
@@ -71,7 +73,7 @@ def _chunk_size(points: int) -> int:
 
 def _lanes(points: int) -> int:
     """Fits of a block on a CPU: their data stay near the core from one step to the next."""
-    fitting = max(_IN_CACHE // points, 16)
+    fitting = max(_IN_CACHE // points, 4)
     return int(min(1 << (fitting.bit_length() - 1), _LANES))
 
 
@@ -96,6 +98,7 @@ class _Machine:
         self.compiling = threading.Lock()
         self.compiled: set[Any] = set()
         self.is_stopped = False
+        self.first_steps = _FIRST_STEPS
 
     def window(self, start: int, stop: int) -> tuple[int, int, Found]:
         """Read and fit the fits from ``start`` to ``stop``."""
@@ -115,15 +118,16 @@ class _Machine:
         return start, stop, found
 
     def _fitted(self, chunk: Chunk) -> Found:
-        fits, first = len(chunk["y"]), min(self.steps, _FIRST_STEPS)
         found: Found = {}
-        everything = np.arange(fits)
-        self._run(chunk, self._cut(everything, self.chunk), first, found)
-        if self.steps > first:
-            left = np.flatnonzero(found["status"] == Status.STEPS_USED)
-            if left.size:
-                share = -(-len(left) // self.cores)
-                self._run(chunk, self._cut(left, min(share, self.chunk)), self.steps, found)
+        left, steps = np.arange(len(chunk["y"])), min(self.steps, self.first_steps)
+        while True:
+            share = -(-len(left) // self.cores)
+            self._run(chunk, self._cut(left, min(share, self.chunk)), steps, found)
+            left = left[found["status"][left] == Status.STEPS_USED]
+            if steps == self.steps or not left.size:
+                break
+            steps = min(_MORE * steps, self.steps)
+        self.first_steps = _least_work(found["iterations"][:_SAMPLE], self.settings.lanes)
         return found
 
     def _cut(self, rows: np.ndarray, size: int) -> list[np.ndarray]:
@@ -149,7 +153,10 @@ class _Machine:
         blocks = -(-len(rows) // (lanes * devices))
         blocks = 1 << (blocks - 1).bit_length()
         size = blocks * lanes * devices
-        taken = np.concatenate([rows, np.broadcast_to(rows[:1], size - len(rows))])
+        if len(rows) == size == rows[-1] - rows[0] + 1:
+            taken: Any = slice(rows[0], rows[-1] + 1)  # which copies nothing
+        else:
+            taken = np.concatenate([rows, np.broadcast_to(rows[:1], size - len(rows))])
         chunk = _rows(chunk, taken, self.settings)
         is_double = chunk["y"].dtype == np.float64
         # Blocks of each device's share that hold one of the rows.
@@ -171,7 +178,20 @@ class _Machine:
             return {name: np.asarray(value)[: len(rows)] for name, value in found.items()}
 
 
-def _rows(chunk: Chunk, rows: np.ndarray, settings: Settings) -> Chunk:
+def _least_work(iterations: np.ndarray, lanes: int) -> int:
+    """After how many steps to gather what is unfinished, so that the fewest steps are made in all.
+
+    Until then a block goes on as long as its slowest fit; what is gathered begins again, and some
+    fit of a block then most likely makes all the steps it may.
+    """
+    blocks = max(len(iterations) // lanes, 1)
+    slowest = [part.max() for part in np.array_split(iterations, blocks)]
+    tried = np.arange(3, 33)
+    work = [np.minimum(slowest, k).mean() + _MORE * k * np.mean(iterations > k) for k in tried]
+    return int(tried[np.argmin(work)])
+
+
+def _rows(chunk: Chunk, rows: np.ndarray | slice, settings: Settings) -> Chunk:
     """Some of the fits of a chunk."""
 
     def taken(name: str, leaf: Any) -> Any:
