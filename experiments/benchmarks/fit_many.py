@@ -161,7 +161,7 @@ def _streamed(fits: int, seed: int) -> dict[str, float]:
         case = _Case(seed, PEAK, step, 25, np.float32)
         y = np.load(file, mmap_mode="r")
         start = {"amplitude": 7.0, "mu": 0.2, "sigma": 1.4, "offset": 0.4}
-        mc.fit_many(case.model, start, case.x, y[:step])
+        mc.fit_many(case.model, start, case.x, y, out=Path(folder) / "first.zarr")
         before, most = _resident(), 0.0
 
         def tell(done: int, of: int) -> None:
