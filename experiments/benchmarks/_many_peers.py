@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,9 @@ def peers() -> dict[str, tuple[Peer, int]]:
     """Those there are here, and how many fits each is measured on."""
     found: dict[str, tuple[Peer, int]] = {"SciPy loop": (scipy_loop, 300)}
     try:
-        import jaxopt  # type: ignore[import-not-found, import-untyped, unused-ignore] # noqa: F401
+        found["jaxopt, vmap, float64"] = (JaxoptMany(), 20_000)
     except ImportError:
         pass
-    else:
-        found["jaxopt, vmap, float64"] = (JaxoptMany(), 20_000)
     if c := c_loop():
         found["C for this model, one core"] = (c, 200_000)
     return found
@@ -51,7 +50,9 @@ class JaxoptMany:
     """
 
     def __init__(self) -> None:
-        import jaxopt
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # it is no longer maintained
+            import jaxopt  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
         def one(x: Any, y: Any, start: Any) -> Any:
             def residuals(p: Any) -> Any:

@@ -190,7 +190,7 @@ def _figure(rows: list[dict[str, Any]]) -> Any:
         by_points.plot([row["points"] for row in some], [row["rate"] for row in some],
                        color=style[way].color, marker=style[way].marker,
                        label=f"{way}, all cores" if way == "fit_many" else way)  # fmt: skip
-    by_points.set(xlabel="points of a fit", ylabel="fits a second")
+    by_points.set(xlabel="points of a Gaussian peak, float32", ylabel="fits a second")
     batches = ("peak by batch", "peak by batch, disk to disk")
     style = mc.plots.lines(batches)
     for what, label in zip(batches, ("in memory", "from a memory map to Zarr"), strict=True):
@@ -200,7 +200,7 @@ def _figure(rows: list[dict[str, Any]]) -> Any:
     by_batch.set(xlabel="fits in a batch, 25 points each", ylabel="fits a second")
     for ax in (by_points, by_batch):
         ax.set(xscale="log", yscale="log")
-        ax.legend()
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     low, high = by_batch.get_ylim()
     by_batch.set_ylim(min(low, high / 100), 2 * high)
     return figure
