@@ -1,5 +1,6 @@
 """The experiments, run as a user would: numbers, folders, exit codes, wrong input."""
 
+import csv
 import importlib
 import json
 import subprocess
@@ -32,8 +33,8 @@ def cli(monkeypatch: pytest.MonkeyPatch) -> Cli:
 
 
 def table(file: Path) -> list[dict[str, str]]:
-    header, *rows = (line.split(",") for line in file.read_text().splitlines())
-    return [dict(zip(header, row, strict=True)) for row in rows]
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines, strict=True))
 
 
 def assert_same_numbers(a: Path, b: Path) -> None:

@@ -1,5 +1,6 @@
 """What ``fit_many`` is measured beside: a SciPy loop, jaxopt under vmap, a loop in C."""
 
+import contextlib
 import ctypes
 import shutil
 import subprocess
@@ -24,10 +25,8 @@ NAMES = ("amplitude", "mu", "sigma", "offset")
 def peers() -> dict[str, tuple[Peer, int]]:
     """Those there are here, and how many fits each is measured on."""
     found: dict[str, tuple[Peer, int]] = {"SciPy loop": (scipy_loop, 300)}
-    try:
+    with contextlib.suppress(ImportError):
         found["jaxopt, vmap, float64"] = (JaxoptMany(), 20_000)
-    except ImportError:
-        pass
     if c := c_loop():
         found["C for this model, one core"] = (c, 200_000)
     return found
