@@ -1,11 +1,13 @@
 """A run of ``fit_many`` in a process of its own, for tests that kill it or give it company.
 
-``python -m tests.many_child OUT [devices=N] [limit=BYTES] [port=P process=K]`` says after every
-window how many fits are done. Several devices or processes are made by JAX's own runtime.
+``python -m tests.many_child OUT [devices=N] [limit=BYTES] [pause=SECONDS]
+[port=P process=K]`` says after every window how many fits are done, and waits if told to. Several
+devices or processes are made by JAX's own runtime.
 """
 
 import resource
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -34,6 +36,7 @@ def main(out: str, *options: str) -> None:
 
     def tell(done: int, of: int) -> None:
         print(done, flush=True)
+        time.sleep(float(given.get("pause", 0)))
 
     mc.fit_many(
         mc.models.gaussian_peak, start, X, y, covariance=True, out=Path(out), resume=True,

@@ -49,7 +49,7 @@ def test_killed_at_random_moments(whole: Path, tmp_path: Path) -> None:
     """``kill -9`` again and again; each run carries on, and the files are the same at the end."""
     out, rng, done = tmp_path / "fits.zarr", random.Random(0), [0]
     for _ in range(4):
-        process = child(out)
+        process = child(out, "pause=0.02")
         assert process.stdout is not None
         wanted = done[-1] + rng.randrange(2000)
         for line in process.stdout:
@@ -68,7 +68,7 @@ def test_killed_at_random_moments(whole: Path, tmp_path: Path) -> None:
 def test_interrupted(whole: Path, tmp_path: Path) -> None:
     """Ctrl-C ends it as Python does; the next run carries on."""
     out = tmp_path / "fits.zarr"
-    process = child(out)
+    process = child(out, "pause=0.5")
     assert process.stdout is not None
     assert [process.stdout.readline(), process.stdout.readline()] == ["0\n", "512\n"]
     process.send_signal(signal.SIGINT)

@@ -27,7 +27,7 @@ Found = dict[str, np.ndarray]
 _FIRST_STEPS = 12  # after which what is unfinished is gathered, until it is known how many are
 _MORE = 4  # times as many steps for what is left, as often as need be
 _SAMPLE = 1 << 13  # fits that tell
-_LANES = 128  # of a block on a CPU, at most
+_FEWEST, _LANES = 4, 128  # fits of a block on a CPU, at least and at most
 _IN_CACHE = 1 << 12  # values of y in a block on a CPU: 16 kB, half of what is nearest to a core
 _VALUES = 1 << 22  # of y in a chunk on a CPU
 _MOST_FITS = 1 << 15  # the same
@@ -67,13 +67,13 @@ def windows(
 
 
 def _chunk_size(points: int) -> int:
-    fitting = max(_VALUES // points, _LANES)
+    fitting = max(_VALUES // points, _FEWEST)
     return int(min(1 << (fitting.bit_length() - 1), _MOST_FITS))
 
 
 def _lanes(points: int) -> int:
     """Fits of a block on a CPU: their data stay near the core from one step to the next."""
-    fitting = max(_IN_CACHE // points, 4)
+    fitting = max(_IN_CACHE // points, _FEWEST)
     return int(min(1 << (fitting.bit_length() - 1), _LANES))
 
 
@@ -104,6 +104,7 @@ class _Machine:
         """Read and fit the fits from ``start`` to ``stop``."""
         chunk = self.data.window(start, stop)
         found = self._fitted(chunk)
+        self.first_steps = _least_work(found["iterations"][:_SAMPLE], self.settings.lanes)
         if self.polish:
             again = np.flatnonzero(~np.isin(found["status"], _CONVERGED))
             if again.size:
@@ -127,7 +128,6 @@ class _Machine:
             if steps == self.steps or not left.size:
                 break
             steps = min(_MORE * steps, self.steps)
-        self.first_steps = _least_work(found["iterations"][:_SAMPLE], self.settings.lanes)
         return found
 
     def _cut(self, rows: np.ndarray, size: int) -> list[np.ndarray]:
