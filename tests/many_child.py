@@ -6,6 +6,7 @@ devices or processes are made by JAX's own runtime.
 """
 
 import resource
+import signal
 import sys
 import time
 from pathlib import Path
@@ -23,6 +24,7 @@ FITS = 6000
 def main(out: str, *options: str) -> None:
     """Fit peaks into ``out`` or, if it is an ``.npz`` file, in memory."""
     given = dict(option.split("=") for option in options)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored under nohup and the like
     if devices := given.get("devices"):
         jax.config.update("jax_num_cpu_devices", int(devices))
     if port := given.get("port"):
