@@ -43,7 +43,7 @@ from .calculus import (
 from .optimisers import gauss_newton, levenberg_marquardt, newton, steepest_descent, tunable
 
 if TYPE_CHECKING:
-    from . import data, plots
+    from . import data, plots, sandpit
 
 __version__ = "0.1.0"
 
@@ -88,6 +88,7 @@ __all__ = [
     "newton_raphson",
     "path_directions",
     "plots",
+    "sandpit",
     "slope",
     "slope_errors",
     "steepest_descent",
@@ -102,6 +103,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load the rooms beside the maths when they are first entered: matplotlib takes its time."""
-    if name in ("data", "plots"):
+    if name in ("data", "plots", "sandpit"):
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,48 @@
+"""The fewest dips ever on this machine, in one small file of the user's."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+
+def score_file() -> Path:
+    """Where the scores are kept."""
+    return platformdirs.user_data_path("mlcalc_jax", appauthor=False) / "sandpit.json"
+
+
+def best(level: str, seed: int) -> int | None:
+    """The fewest dips with which this pit was ever won here, if it was."""
+    found = _read().get(f"{level} {seed}")
+    return found if isinstance(found, int) else None
+
+
+def record(level: str, seed: int, dips: int) -> bool:
+    """Keep a won game's dips if they are the fewest; returns whether they are.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    before = best(level, seed)
+    if before is not None and before <= dips:
+        return False
+    file = score_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        part.write_text(json.dumps({**_read(), f"{level} {seed}": dips}, indent=1) + "\n")
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+    return True
+
+
+def _read() -> dict[str, Any]:
+    """The scores; none from a file that is missing or damaged."""
+    try:
+        found = json.loads(score_file().read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
