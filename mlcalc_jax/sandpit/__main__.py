@@ -21,8 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except (ValueError, TypeError, OSError, ImportError) as error:
-        where = getattr(error, "filename", None)
-        text = f"{where}: {error.strerror}" if where else str(error)  # type: ignore[attr-defined]
+        named = isinstance(error, OSError) and error.filename is not None
+        text = f"{error.filename}: {error.strerror}" if named else str(error)  # type: ignore[union-attr]
         print(f"error: {' '.join(text.split())}", file=sys.stderr)
         return _BAD_INPUT
     except KeyboardInterrupt:
@@ -70,22 +70,21 @@ def _session(options: argparse.Namespace) -> Session:
 
 
 def _open_window(options: argparse.Namespace) -> int:
+    import matplotlib as mpl
     import matplotlib.pyplot as plt
     from matplotlib.backends.registry import BackendFilter, backend_registry
 
-    known = backend_registry.list_builtin(BackendFilter.INTERACTIVE)
-    if plt.get_backend().lower() not in known:
-        raise ValueError("no window can be opened here: try --browser or --text")
-    import matplotlib as mpl
-
+    backend = plt.get_backend()
+    if backend.lower() not in backend_registry.list_builtin(BackendFilter.INTERACTIVE):
+        raise ValueError(
+            f"no window can be opened here (matplotlib's backend is {backend}): "
+            "try --browser or --text"
+        )
     from ._view import View
 
     print("digging the pit ...", file=sys.stderr, flush=True)
     with mpl.rc_context({"toolbar": "None"}):
-        view = View(_session(options))
-    manager = view.figure.canvas.manager
-    if manager is not None:
-        manager.set_window_title("Sandpit")
+        View(_session(options))
     plt.show()
     return 0
 

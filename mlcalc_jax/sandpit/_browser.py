@@ -35,7 +35,9 @@ def serve(figure: Any, port: int = 0, opens: bool = True) -> int:
     async def run() -> None:
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
-        previous = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+        previous = [
+            (number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)
+        ]
 
         def stop(*_: Any) -> None:
             loop.call_soon_threadsafe(stopped.set)

@@ -162,10 +162,9 @@ def _end_of_valley(pit: Pit, start: Any) -> Any:
 
 def undo(state: State) -> State:
     """The game before its last dip; an end undone with it. A game without a dip stays as it is."""
-    last = jnp.arange(LAST) == state.dips - 1
-    if isinstance(state.dips, (np.ndarray, np.generic)):
-        last = np.asarray(last)
-    where: Any = np.where if isinstance(last, np.ndarray) else jnp.where
+    xp: Any = np if isinstance(state.dips, (np.ndarray, np.generic)) else jnp
+    last = xp.arange(LAST) == state.dips - 1
+    where = xp.where
     return State(
         where(last[:, None], 0, state.places),
         where(last, 0, state.depths),
@@ -186,6 +185,6 @@ def give_up(state: State) -> State:
 def predict(
     depth: Any, jacobian: Any, hessian: Any | None, step: Any
 ) -> Float[AnyArray, ""] | float:
-    """Depth to expect after a step: ``d + J s``, and ``+ s H s / 2`` where a Hessian is given, m."""
+    """Depth to expect after a step, in m: ``d + J s``, with a Hessian ``+ s H s / 2``."""
     linear = depth + jacobian @ step
     return linear if hessian is None else linear + step @ hessian @ step / 2

@@ -112,9 +112,7 @@ def _rocks(_: Any, key: Any) -> Ground:
     smooth, fine = jax.random.split(key)
     large = _waves(smooth, 6, 4.0, 9.0, 1.0)
     ripples = _waves(fine, 4, 0.5, 0.8, 0.0).at[:, 0].set(0.07)
-    return Ground(
-        _nothing(3), _nothing(4), jnp.concatenate([large, ripples]), jnp.array(1.5)
-    )
+    return Ground(_nothing(3), _nothing(4), jnp.concatenate([large, ripples]), jnp.array(1.5))
 
 
 def _well(_: Any, key: Any) -> Ground:
@@ -168,7 +166,7 @@ def pit(level: str = "bowl", seed: int = 0) -> Pit:
         TypeError, ValueError: an unknown level; a seed that is no whole number from 0 to 2^32 - 1.
     """
     many = pits(level, [seed])
-    return jax.tree.map(lambda leaf: leaf[0], many)
+    return jax.tree.map(lambda leaf: np.asarray(leaf[0]), many)
 
 
 def pits(level: str, seeds: Sequence[int] | np.ndarray | int) -> Pit:

@@ -1,4 +1,4 @@
-"""A pit of sand: a hidden floor, the phone at its lowest point, and the proof that it lies there."""
+"""A pit of sand: a hidden floor, the phone at its lowest point, and the proof of it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -148,16 +148,16 @@ def dig(floor: Callable[[Any], Any], least_margin: float = 0.0) -> Pit:
         return floor(xy)
 
     found = in_double(jax.jit(lambda: survey(floor)))
-    found = Survey(*map(np.asarray, found))
+    found = jax.tree.map(np.asarray, found)
     if not found.is_finite:
         raise ValueError("the floor must be finite and not flat on the whole of [0, 6] x [0, 6]")
     if found.to_border < 0.15:
         raise ValueError(
-            f"the lowest point of the floor, {_place(found.phone)}, lies within 0.15 m of the border"
+            f"the floor is lowest at {_place(found.phone)}, within 0.15 m of the border"
         )
     if not found.proved > 0 or found.margin < least_margin:
         raise ValueError(
-            f"the lowest point of the floor, {_place(found.phone)}, cannot be told from another: "
+            f"the floor's lowest point, {_place(found.phone)}, cannot be told from another: "
             f"the next hole is {found.margin:.2g} m less deep"
         )
     return Pit((), found.highest, found.lowest, found.phone, found.margin, fixed)

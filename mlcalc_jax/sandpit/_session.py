@@ -15,7 +15,6 @@ from ._levels import Level, level_named, pit, seed_of_day
 from ._pit import SIDE, Pit
 from ._transcript import Transcript, save, transcript
 
-
 #: The places along x and y at which the revealed floor is known, m.
 TICKS = np.linspace(0, SIDE, 61)
 _GRID = np.stack(np.meshgrid(TICKS, TICKS), axis=-1)
@@ -118,7 +117,7 @@ class Session:
         return self.message
 
     def next(self, seed: int | None = None) -> str:
-        """Another pit of the level: the next seed, unless given; any seed for the pit of the day."""
+        """Another pit of the level: the next seed, or for the day's pit any, unless given."""
         if seed is None:
             is_day = self.level.name == "day"
             seed = random.randrange(2**32) if is_day else (self.seed + 1) % 2**32

@@ -13,7 +13,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
 from .. import _check
-from .._types import ArrayLike
+from .._types import AnyArray, ArrayLike
 from ._pit import SIDE, distance
 
 #: (depth, jacobian, hessian, memory) -> step
@@ -26,10 +26,10 @@ _CANDIDATES = 64
 class Memory(NamedTuple):
     """What a strategy may remember: its dips so far, this one the last, and a key for its luck."""
 
-    places: Float[Array, "rows 2"]  #: m; rows from ``dips`` on are zero
-    depths: Float[Array, "rows"]
-    jacobians: Float[Array, "rows 2"]
-    dips: Int[Array, ""]
+    places: Float[AnyArray, "rows 2"]  #: m; rows from ``dips`` on are zero
+    depths: Float[AnyArray, "rows"]
+    jacobians: Float[AnyArray, "rows 2"]
+    dips: Int[AnyArray, ""]
     key: Array
 
     @property

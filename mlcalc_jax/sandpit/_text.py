@@ -3,7 +3,6 @@
 import sys
 from typing import TextIO
 
-from ._levels import LEVELS
 from ._session import Session
 
 _HELP = """\
@@ -23,7 +22,7 @@ def play_text(session: Session, into: TextIO | None = None, out: TextIO | None =
     def say(text: str) -> None:
         print(text, file=out, flush=True)
 
-    say(f"Pit {session.name}: {LEVELS[session.level.name].story}. A phone lies at its lowest point.")
+    say(f"Pit {session.name}: {session.level.story}. A phone lies at its lowest point.")
     say(f"Type two numbers to dip, help for more. {session.score()}.")
     for line in into:
         words = line.replace(",", " ").lower().split()

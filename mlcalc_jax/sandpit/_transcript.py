@@ -62,7 +62,8 @@ def load(file: str | os.PathLike[str]) -> Transcript:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: no transcript, of another version, truncated, or changed since it was written.
+        ValueError: no transcript, of another version, truncated, or changed since it was written;
+            an unknown level.
     """
     name = Path(file).name
     try:
@@ -77,12 +78,22 @@ def load(file: str | os.PathLike[str]) -> Transcript:
     if digest != _digest(record):
         raise ValueError(f"{name} was changed after it was written, or is not whole")
     try:
-        game = Transcript(**record)
-        moves = tuple(m if m in ("undo", "reveal") else _place(m) for m in game.moves)
-        depths = tuple(map(float, game.depths))
+        return _read(**record)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} is no transcript of a sandpit game: {error}") from None
-    return Transcript(game.level, game.seed, game.practice, moves, depths, game.outcome)
+
+
+def _read(
+    level: Any, seed: Any, practice: Any, moves: Any, depths: Any, outcome: Any
+) -> Transcript:
+    """A transcript from what JSON makes of it."""
+    level_named(level)
+    if type(seed) is not int or type(practice) is not bool:
+        raise ValueError(f"seed must be a whole number and practice true or false, got {seed!r}")
+    if outcome not in Outcome.__members__:
+        raise ValueError(f"there is no outcome {outcome!r}")
+    read = tuple(m if m in ("undo", "reveal") else _place(m) for m in moves)
+    return Transcript(level, seed, practice, read, tuple(map(float, depths)), outcome)
 
 
 def replay(game: Transcript) -> State:
@@ -91,7 +102,6 @@ def replay(game: Transcript) -> State:
     Raises:
         ValueError: an unknown level; depths or an outcome that its pit does not give.
     """
-    level_named(game.level)
     floor, state = pit(game.level, game.seed), new_game()
     for move in game.moves:
         if move == "undo":

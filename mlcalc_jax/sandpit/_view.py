@@ -44,6 +44,8 @@ class View:
         with style():
             self._lay_out()
         canvas = self.figure.canvas
+        if canvas.manager is not None:
+            canvas.manager.set_window_title("Sandpit")
         handler = getattr(canvas.manager, "key_press_handler_id", None)
         if handler is not None:  # its keys (h, r, arrows) mean something else here
             canvas.mpl_disconnect(handler)
@@ -65,7 +67,8 @@ class View:
         self.table = write(0.70, 0.70, "", size=8.5, va="top", family="monospace", linespacing=1.3)
         self.help = self.map.text(
             SIDE / 2, SIDE / 2, _HELP, size=9.5, va="center", ha="center", family="monospace",
-            multialignment="left", bbox={"facecolor": "white", "edgecolor": BLACK, "boxstyle": "round,pad=0.8"}, zorder=10,
+            multialignment="left", zorder=10,
+            bbox={"facecolor": "white", "edgecolor": BLACK, "boxstyle": "round,pad=0.8"},
         )  # fmt: skip
 
     def draw(self) -> None:
@@ -94,8 +97,8 @@ class View:
         for artist in [*ax.lines, *ax.patches, *ax.collections, *ax.texts]:
             if artist is not help_text:
                 artist.remove()
-        if ax.get_legend():
-            ax.get_legend().remove()
+        if (legend := ax.get_legend()) is not None:
+            legend.remove()
         ax.set(xlim=(0, SIDE), ylim=(0, SIDE), aspect="equal", facecolor=_SAND)
         ax.set(xlabel="x (m)", ylabel="y (m)")
         self.bar.set_visible(session.is_over)

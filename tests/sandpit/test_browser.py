@@ -166,12 +166,16 @@ def display() -> Iterator[str]:
     server = subprocess.Popen(
         ["Xvfb", "-displayfd", str(write), "-screen", "0", "1400x1000x24"],
         pass_fds=[write],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     os.close(write)
-    number = os.read(read, 16).decode().strip()
+    number = b""
+    while not number.endswith(b"\n"):  # the digits come apart from the end of the line
+        number += os.read(read, 16)
     os.close(read)
-    yield f":{number}"
+    yield f":{number.decode().strip()}"
     server.terminate()
     server.wait()
 
@@ -195,8 +199,20 @@ def test_a_game_in_a_window(display: str, tmp_path: Path) -> None:
             )
             return done.stdout.strip()
 
-        window = until(lambda: do("search", "--onlyvisible", "--name", "^Sandpit$"))
-        shape = dict(re.findall(r"(\w+)=(\d+)", do("getwindowgeometry", "--shell", window)))
+        def shown() -> str:
+            assert process.poll() is None, process.communicate()[1]
+            return do("search", "--onlyvisible", "--name", "^Sandpit$")
+
+        window = until(shown)
+        sizes = [""]
+
+        def is_settled() -> bool:
+            time.sleep(1)
+            sizes.append(do("getwindowgeometry", "--shell", window))
+            return sizes[-1] == sizes[-2]
+
+        until(is_settled)
+        shape = dict(re.findall(r"(\w+)=(\d+)", sizes[-1]))
         width, height = int(shape["WIDTH"]), int(shape["HEIGHT"])
 
         def click(x: float, y: float) -> None:
@@ -204,7 +220,6 @@ def test_a_game_in_a_window(display: str, tmp_path: Path) -> None:
             down = height * (1 - (0.15 + 0.757 * y / 6))
             do("mousemove", "--window", window, str(round(across)), str(round(down)), "click", "1")
 
-        time.sleep(1)
         click(1.0, 1.0)
         until(lambda: len(moves(file)) == 1)
         assert moves(file)[0] == pytest.approx((1.0, 1.0), abs=0.05)
