@@ -431,3 +431,16 @@ def test_localise_with_wrong_input(
     assert cli("localise", "--out", tmp_path / "run", *arguments) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_sandpit_arena_counts_what_play_counts(cli: Cli, tmp_path: Path) -> None:
+    """The table's win rates are those of the package; wrong input is said in a sentence."""
+    assert cli("sandpit_arena", "--quick", "--levels", "bowl", "--out", tmp_path / "run") == 0
+    rows = {row["strategy"]: row for row in table(tmp_path / "run" / "strategies.csv")}
+    assert set(rows) == set(mc.sandpit.strategies())
+    games = mc.sandpit.play(mc.sandpit.newton(), mc.sandpit.pits("bowl", 60))
+    assert float(rows["Newton"]["win_rate"]) == games.win_rate
+    for name in ("strategies", "step_size", "starts"):
+        assert (tmp_path / "run" / f"{name}.png").stat().st_size > 10_000
+    assert cli("sandpit_arena", "--pits", "0", "--out", tmp_path / "none") == 2
+    assert cli("sandpit_arena", "--sweep", "moon", "--out", tmp_path / "moon") == 2

@@ -1,7 +1,8 @@
 """The game on a terminal, in plain sentences: for screen readers and pipes."""
 
 import sys
-from typing import TextIO
+from collections.abc import Iterable
+from typing import Any
 
 from ._session import Session
 
@@ -15,7 +16,7 @@ help      this list
 quit      leave"""
 
 
-def play_text(session: Session, into: TextIO | None = None, out: TextIO | None = None) -> int:
+def play_text(session: Session, into: Iterable[str] | None = None, out: Any = None) -> int:
     """Play until the input ends or says quit; returns 0 if the last game was won, else 1."""
     into, out = into or sys.stdin, out or sys.stdout
 
