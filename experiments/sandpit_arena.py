@@ -139,7 +139,8 @@ def _draw_sweep(rows: list[dict[str, Any]], level: str, run: Run) -> None:
 
 
 def _draw_map(pit: Any, ticks: np.ndarray, maps: Mapping[str, Any], name: str, run: Run) -> None:
-    figure = mc.plots.figure(13, 4.4)
+    figure = mc.plots.figure(13, 4.8)
+    figure.set_layout_engine("compressed")
     drawn: Any = None
     panels: list[Axes] = list(figure.subplots(1, len(maps), sharey=True))
     for ax, (strategy, games) in zip(panels, maps.items(), strict=True):

@@ -49,7 +49,8 @@ class Games:
         z, n, p = _quantile(level), len(self), self.win_rate
         middle, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
         scale = 1 + z * z / n
-        return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+        low, high = (middle - spread) / scale, (middle + spread) / scale
+        return (0.0 if p == 0 else low), (1.0 if p == 1 else high)  # whatever the rounding
 
     @property
     def mean_dips(self) -> float:

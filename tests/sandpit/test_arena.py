@@ -102,6 +102,10 @@ def test_intervals_are_the_textbook_s() -> None:
     assert none.win_rate == 0
     assert np.isnan(none.mean_dips)
     assert none.win_rate_interval()[0] == 0
+    lost = sandpit.Games(*(leaf.repeat(7, axis=0) for leaf in vars(none).values()))
+    np.testing.assert_allclose(
+        lost.win_rate_interval(), binomtest(0, 7).proportion_ci(method="wilson"), atol=1e-15
+    )
 
 
 def test_play_is_the_same_twice_and_in_any_company() -> None:

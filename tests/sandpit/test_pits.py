@@ -1,6 +1,7 @@
 """The pits: their derivatives, the phone's place, and the rules of the game."""
 
 import datetime
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +57,7 @@ def test_a_thousand_pits_have_one_phone_each(level: str) -> None:
     offset = (np.arange(97) + 0.37) * 6 / 97  # no point of it is one of the survey's
     grid = np.stack(np.meshgrid(offset, offset), axis=-1).reshape(-1, 2)
 
-    def look(pit: sandpit.Pit) -> tuple[jax.Array, ...]:
+    def look(pit: sandpit.Pit) -> tuple[Any, ...]:
         depth = jax.vmap(pit.depth)(jnp.asarray(grid))
         far = jnp.hypot(grid[:, 0] - pit.phone[0], grid[:, 1] - pit.phone[1]) > 0.5
         return (
