@@ -48,7 +48,6 @@ class Session:
         self.level, self.practice, self.save_to = level_named(level), practice, save_to
         if seed is None:
             seed = seed_of_day() if level == "day" else 0
-        self.is_saved = False
         self._dig(seed)
 
     def _dig(self, seed: int) -> None:
@@ -60,7 +59,7 @@ class Session:
         self.state, self.seen = new_game(), None
         self.moves: list[Any] = []
         self.best = _scores.best(self.level.name, seed)
-        self.is_record = False
+        self.is_record, self.save_trouble = False, ""
         self.message = f"find the phone within {LAST} dips"
 
     seen: Observation | None  #: of the last dip that stands
@@ -90,7 +89,7 @@ class Session:
         else:
             self.state, self.seen = dip(self.pit, self.state, place)
             self._moved((float(x), float(y)))
-            self.message = self._told()
+            self.message = self._told() + self.save_trouble
         return self.message
 
     def undo(self) -> str:
@@ -105,7 +104,7 @@ class Session:
                 shorter = undo(self.state)
                 _, self.seen = dip(self.pit, shorter, self.state.places[self.dips - 1])
             self._moved("undo")
-            self.message = f"taken back: {self.dips} dips stand"
+            self.message = f"taken back: {self.dips} dips stand{self.save_trouble}"
         return self.message
 
     def reveal(self) -> str:
@@ -113,7 +112,7 @@ class Session:
         if not self.is_over:
             self.state = give_up(self.state)
             self._moved("reveal")
-        self.message = self._ending()
+        self.message = self._ending() + self.save_trouble
         return self.message
 
     def next(self, seed: int | None = None) -> str:
@@ -153,9 +152,12 @@ class Session:
         self.moves.append(move)
         if Outcome(int(self.state.outcome)) == Outcome.FOUND and not self.practice:
             self._keep_score()
+        self.save_trouble = ""
         if self.save_to is not None:
-            save(self.transcript(), self.save_to)
-            self.is_saved = True
+            try:
+                save(self.transcript(), self.save_to)
+            except OSError as error:  # the game goes on
+                self.save_trouble = f"; not saved: {error.strerror}"
 
     def _keep_score(self) -> None:
         try:

@@ -218,6 +218,54 @@ def test_scores_survive_damage(home: Path) -> None:
     assert "found in 1 dips" in session.dip(*session.pit.phone)
 
 
+def test_a_game_that_cannot_be_saved_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so, and nothing is lost; the key s saves, too, or says why not."""
+    session = sandpit.Session("bowl", 0, save_to=tmp_path)  # a folder
+    assert "depth -3.00 m" in session.dip(1, 1)
+    assert "not saved: Is a directory" in session.message
+    assert session.dips == 1
+    monkeypatch.chdir(tmp_path)
+    player = Player("bowl", 0)
+    player.click(1.0, 1.0)
+    player.press("s")
+    assert player.view.line.get_text() == "saved as sandpit-bowl-0.json"
+    assert sandpit.load("sandpit-bowl-0.json") == player.session.transcript()
+    player.session.save_to = tmp_path
+    player.press("s")
+    assert "not saved" in player.view.line.get_text()
+    plt.close(player.view.figure)
+
+
+def test_in_jupyter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A click as ipympl's canvas sends it from the page is a dip."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    code = """
+%matplotlib widget
+import mlcalc_jax as mc
+game = mc.sandpit.show("bowl", 0, practice=True)
+canvas = game.figure.canvas
+x, y = game.map.transData.transform((1.0, 1.0))
+ratio = canvas.device_pixel_ratio
+place = {"x": x / ratio, "y": (canvas.figure.bbox.height - y) / ratio}
+click = {"type": "button_press", "button": 0, "buttons": 1, "modifiers": [], "guiEvent": {}}
+canvas.manager.handle_json({**click, **place})
+print(type(canvas).__module__, game.session.message)
+"""
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    root = Path(__file__).parents[2]
+    NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(root)}}
+    ).execute()
+    said = "".join(output.get("text", "") for output in notebook.cells[0].outputs)
+    assert "ipympl" in said
+    assert "dip 1: depth -3.0" in said
+
+
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Lists the levels, replays a file, and refuses what it cannot use in one line."""
     assert main(["--levels"]) == 0
