@@ -54,8 +54,8 @@ class Session:
         self.pit = pit(self.level.name, seed)
         self.seed = seed
         self.par, self.par_by = par(trials(self.pit))
-        dip(self.pit, new_game(), np.full(2, SIDE / 2))  # so that no dip waits for the compiler
-        self.floor = in_double(_depths, self.pit, _GRID)
+        self._poke(new_game(), np.full(2, SIDE / 2))  # so that no dip waits for the compiler
+        self.floor = np.asarray(in_double(_depths, self.pit, _GRID))
         self.state, self.seen = new_game(), None
         self.moves: list[Any] = []
         self.best = _scores.best(self.level.name, seed)
@@ -87,10 +87,14 @@ class Session:
         elif not (np.isfinite(place).all() and (place >= 0).all() and (place <= SIDE).all()):
             self.message = f"the pit goes from 0 to {SIDE:g} m along x and y"
         else:
-            self.state, self.seen = dip(self.pit, self.state, place)
+            self.state, self.seen = self._poke(self.state, place)
             self._moved((float(x), float(y)))
             self.message = self._told() + self.save_trouble
         return self.message
+
+    def _poke(self, state: State, place: Any) -> tuple[State, Observation]:
+        """A dip, with NumPy's arrays also where JAX's x64 flag is set: to read them is quick."""
+        return jax.tree.map(np.asarray, dip(self.pit, state, place))
 
     def undo(self) -> str:
         """Take the last dip back, in practice."""
@@ -102,7 +106,7 @@ class Session:
             self.state, self.seen = undo(self.state), None
             if self.dips:
                 shorter = undo(self.state)
-                _, self.seen = dip(self.pit, shorter, self.state.places[self.dips - 1])
+                _, self.seen = self._poke(shorter, self.state.places[self.dips - 1])
             self._moved("undo")
             self.message = f"taken back: {self.dips} dips stand{self.save_trouble}"
         return self.message

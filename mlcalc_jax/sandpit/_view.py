@@ -110,26 +110,28 @@ class View:
 
     def _draw_dips(self) -> None:
         ax, session, state = self.map, self.session, self.session.state
+        if not session.dips:
+            return
+        places, arrows = state.places[: session.dips], state.jacobians[: session.dips]
+        if session.level.jacobian:
+            size = np.maximum(np.linalg.norm(arrows, axis=1, keepdims=True), 1e-12)
+            tips = arrows * np.minimum(_ARROW, _LONGEST_ARROW / size)
+            ax.quiver(
+                *places.T, *tips.T, angles="xy", scale_units="xy", scale=1, width=0.006,
+                color=BLUE, zorder=5,
+            )  # fmt: skip
+        ax.plot(
+            *places.T, "o", color=BLACK, markersize=5, markeredgecolor="white", zorder=6,
+            linestyle="none",
+        )  # fmt: skip
         over = [effects.withStroke(linewidth=3, foreground="white")]
-        for k in range(session.dips):
-            x, y = state.places[k]
-            ax.plot(x, y, "o", color=BLACK, markersize=5, markeredgecolor="white", zorder=6)
+        for k, place in enumerate(places):
             ax.annotate(
-                str(k + 1), (x, y), (4, 4), textcoords="offset points", size=9, zorder=7,
+                str(k + 1), tuple(place), (4, 4), textcoords="offset points", size=9, zorder=7,
                 path_effects=over,
             )  # fmt: skip
-            if session.level.jacobian:
-                J = state.jacobians[k]
-                size = float(np.linalg.norm(J))
-                if size > 0:
-                    tip = J * min(_ARROW, _LONGEST_ARROW / size)
-                    ax.annotate(
-                        "", (x + tip[0], y + tip[1]), (x, y), zorder=5, annotation_clip=False,
-                        arrowprops={"arrowstyle": "-|>", "color": BLUE, "lw": 1.6,
-                                    "shrinkA": 0, "shrinkB": 0},
-                    )  # fmt: skip
-        if session.level.hessian and session.dips:
-            self._draw_ellipse(state.places[session.dips - 1], state.hessians[session.dips - 1])
+        if session.level.hessian:
+            self._draw_ellipse(places[-1], state.hessians[session.dips - 1])
 
     def _draw_ellipse(self, place: Any, hessian: Any) -> None:
         values, vectors = np.linalg.eigh(hessian)

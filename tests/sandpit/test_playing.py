@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.backend_bases import KeyEvent, MouseEvent
+from matplotlib.quiver import Quiver
 
 from mlcalc_jax import sandpit
 from mlcalc_jax.sandpit import _scores
@@ -61,6 +62,9 @@ def test_a_whole_game_by_events(home: Path) -> None:
     player.click(1.0, 1.0)
     assert player.session.state.places[0] == pytest.approx((1.0, 1.0))
     assert "depth -8.12 m" in player.view.line.get_text()
+    arrows = [artist for artist in player.view.map.collections if isinstance(artist, Quiver)]
+    tip = np.ravel([arrows[0].U, arrows[0].V])
+    np.testing.assert_allclose(tip, 0.15 * player.session.pit.gradient(np.array([1.0, 1.0])))
     player.point(2.0, 2.0)
     assert "quadratic prediction" in player.view.expected.get_text()
     assert not player.view.bar.get_visible()
@@ -133,7 +137,7 @@ def test_the_blind_level_shows_no_arrow() -> None:
     player = Player("blind", 2)
     player.click(2.0, 2.0)
     assert "uphill" not in player.view.line.get_text() + player.view.table.get_text()
-    assert [t for t in player.view.map.texts if getattr(t, "arrow_patch", None)] == []
+    assert [artist for artist in player.view.map.collections if isinstance(artist, Quiver)] == []
     plt.close(player.view.figure)
 
 
