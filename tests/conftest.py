@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import jaxtyping
@@ -12,6 +13,15 @@ from . import typechecker
 os.environ["MPLBACKEND"] = "Agg"
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jaxtyping.install_import_hook("mlcalc_jax", f"{typechecker.__name__}.check")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_compiled_programs() -> Iterator[None]:
+    """Each program keeps some memory mapped; Linux grants 65,530 maps, and XLA crashes beyond."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
 
 
 @pytest.fixture
