@@ -139,7 +139,7 @@ def dig(floor: Callable[[Any], Any], least_margin: float = 0.0) -> Pit:
             not the only one, or cannot be told from another.
     """
     _check.not_negative("least_margin", least_margin)
-    with _check.traceable("floor"):
+    with _check.traceable("floor"), jax.enable_x64(True):
         out = jax.eval_shape(floor, jax.ShapeDtypeStruct((2,), float))
     if getattr(out, "shape", None) != ():
         raise TypeError(f"floor must give one number for (x, y), got {out}")
