@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from .. import _check
 from .._precision import in_double
-from ._pit import SIDE, Pit, survey
+from ._pit import SIDE, Pit, Survey, survey
 
 _MIDDLE = SIDE / 2
 _MOST_TRIES = 200
@@ -97,11 +97,11 @@ def _dunes(_: Any, key: Any) -> Ground:
 
 
 def _holes(_: Any, key: Any) -> Ground:
-    """Nine holes, one in each third of a third, of different depths."""
+    """Nine holes of different depths, one in each ninth of the square."""
     place, depth, width = jax.random.split(key, 3)
     cells = jnp.stack(jnp.meshgrid(jnp.arange(3.0), jnp.arange(3.0)), -1).reshape(9, 2)
     places = 2 * cells + 1 + jax.random.uniform(place, (9, 2), minval=-0.5, maxval=0.5)
-    depths = jax.random.permutation(depth, jnp.linspace(1.0, 2.0, 9)).at[0].multiply(1.0)
+    depths = jax.random.permutation(depth, jnp.linspace(1.0, 2.0, 9))
     widths = jax.random.uniform(width, (9,), minval=0.35, maxval=0.8)
     holes = jnp.concatenate([depths[:, None], places, widths[:, None]], axis=1)
     return Ground(_nothing(3), holes, _nothing(4), jnp.array(0.5))
@@ -188,30 +188,19 @@ def pits(level: str, seeds: Sequence[int] | np.ndarray | int) -> Pit:
         raise TypeError(f"seeds must be whole numbers, at least one, got {seeds!r}")
     if array.min() < 0 or array.max() >= 2**32:
         raise ValueError(f"seeds must lie from 0 to 2^32 - 1, got {array.min()} to {array.max()}")
-    drawn, found = in_double(_dug, chosen, array.astype(np.uint32))
-    if not np.all(found.is_sound):
-        bad = array[~np.asarray(found.is_sound)]
+    dug = in_double(_dug, chosen, array.astype(np.uint32))
+    drawn, seen, is_sound = jax.tree.map(np.asarray, dug)
+    if not np.all(is_sound):
+        bad = array[~is_sound]
         raise ValueError(f"no sound pit of the level {level} could be dug from seed {bad[0]}")
-    drawn = jax.tree.map(np.asarray, drawn)
-    highest, lowest, phone, margin = (
-        np.asarray(leaf) for leaf in (found.highest, found.lowest, found.phone, found.margin)
-    )
-    return Pit(drawn, highest, lowest, phone, margin, ground)
-
-
-class _Found(NamedTuple):
-    highest: Float[Array, ""]
-    lowest: Float[Array, ""]
-    phone: Float[Array, "2"]
-    margin: Float[Array, ""]
-    is_sound: Bool[Array, ""]
+    return Pit(drawn, seen.highest, seen.lowest, seen.phone, seen.margin, ground)
 
 
 @partial(jax.jit, static_argnums=0)
-def _dug(level: Level, seeds: Any) -> tuple[Ground, _Found]:
-    """Draw floors from each seed until one is sound."""
+def _dug(level: Level, seeds: Any) -> tuple[Ground, Survey, Any]:
+    """Draw floors from each seed until one is sound; the last in any case, and whether it is."""
 
-    def attempt(seed: Any, number: Any) -> tuple[Ground, _Found]:
+    def attempt(seed: Any, number: Any) -> tuple[Ground, Survey, Any]:
         drawn = level.draw(seed, jax.random.fold_in(jax.random.key(seed), number))
         seen = survey(partial(ground, drawn))
         is_sound = (
@@ -221,16 +210,16 @@ def _dug(level: Level, seeds: Any) -> tuple[Ground, _Found]:
             & (seen.to_border > 0.3)
             & (level.border_holes | ~seen.has_border_hole)
         )
-        return drawn, _Found(seen.highest, seen.lowest, seen.phone, seen.margin, is_sound)
+        return drawn, seen, is_sound
 
-    def one(seed: Any) -> tuple[Ground, _Found]:
+    def one(seed: Any) -> tuple[Ground, Survey, Any]:
         def body(carry: Any) -> Any:
             number, _ = carry
             return number + 1, attempt(seed, number)
 
         def is_wanted(carry: Any) -> Any:
-            number, (_, found) = carry
-            return ~found.is_sound & (number < _MOST_TRIES)
+            number, (_, _, is_sound) = carry
+            return ~is_sound & (number < _MOST_TRIES)
 
         shapes = jax.eval_shape(attempt, seed, jnp.zeros((), jnp.int32))
         nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)

@@ -1,11 +1,12 @@
 """The fewest dips ever on this machine, in one small file of the user's."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import platformdirs
+
+from ._files import write_whole
 
 
 def score_file() -> Path:
@@ -30,12 +31,7 @@ def record(level: str, seed: int, dips: int) -> bool:
         return False
     file = score_file()
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        part.write_text(json.dumps({**_read(), f"{level} {seed}": dips}, indent=1) + "\n")
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(file, json.dumps({**_read(), f"{level} {seed}": dips}, indent=1) + "\n")
     return True
 
 

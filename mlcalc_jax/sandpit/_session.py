@@ -35,6 +35,7 @@ class Session:
     level: Level
     seed: int
     state: State
+    seen: Observation | None  #: of the last dip that stands
     message: str  #: what the last move told
 
     def __init__(
@@ -61,8 +62,6 @@ class Session:
         self.best = _scores.best(self.level.name, seed)
         self.is_record, self.save_trouble = False, ""
         self.message = f"find the phone within {LAST} dips"
-
-    seen: Observation | None  #: of the last dip that stands
 
     @property
     def name(self) -> str:

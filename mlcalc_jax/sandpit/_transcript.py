@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ._files import write_whole
 from ._game import Outcome, State, dip, give_up, new_game, undo
 from ._levels import level_named, pit
 
@@ -46,15 +47,9 @@ def save(game: Transcript, file: str | os.PathLike[str]) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    path = Path(file)
     body = asdict(game)
     record = {"format": _FORMAT, "version": _VERSION, **body, "sha256": _digest(body)}
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(Path(file), json.dumps(record, indent=1) + "\n")
 
 
 def load(file: str | os.PathLike[str]) -> Transcript:

@@ -93,9 +93,8 @@ class View:
 
     def _draw_map(self) -> None:
         ax, session = self.map, self.session
-        help_text = self.help
         for artist in [*ax.lines, *ax.patches, *ax.collections, *ax.texts]:
-            if artist is not help_text:
+            if artist is not self.help:
                 artist.remove()
         if (legend := ax.get_legend()) is not None:
             legend.remove()
