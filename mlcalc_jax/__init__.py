@@ -8,7 +8,7 @@ A model is a pure function ``f(params, x) -> y``; all else is a transformation o
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import calculus, losses, models, network, transforms
+from . import calculus, losses, models, network, problems, transforms
 from ._curve_fit import curve_fit
 from ._explain import Explanation, explain_backprop
 from ._fit import fit
@@ -88,6 +88,7 @@ __all__ = [
     "newton_raphson",
     "path_directions",
     "plots",
+    "problems",
     "sandpit",
     "slope",
     "slope_errors",

@@ -1,0 +1,123 @@
+"""A problem to descend: a pure cost with its start, and what is known of its minimum."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from .. import _check
+from .._precision import in_precision_of
+from .._random import as_key
+from .._types import Cost, Params
+
+#: Makes a start from a key of ``jax.random``.
+Draw = Callable[[Any], Params]
+
+
+class View(NamedTuple):
+    """The part of a plane that shows a problem of two named parameters."""
+
+    x: tuple[str, float, float]  #: name, lowest and highest value
+    y: tuple[str, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A pure cost, where a descent of it starts, and what is known of its minimum.
+
+    ``name``, and ``source``, where it was published, are for people. ``minimum`` is the lowest
+    value that the cost has (chi-squared without a factor 1/2, if it is least squares) and
+    ``minimiser`` a place where it has it; None where they are not known. ``draw(key)`` makes
+    another start from each key of ``jax.random``, so that a race does not hang on one place.
+    """
+
+    name: str
+    cost: Cost
+    start: Params
+    minimum: float | None = None
+    minimiser: Params | None = None
+    draw: Draw | None = None
+    view: View | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not callable(self.cost):
+            raise TypeError(f"cost must be a function params -> scalar, got {self.cost!r}")
+        if self.minimum is not None and not math.isfinite(self.minimum):
+            raise ValueError(f"minimum must be finite or None, got {self.minimum}")
+        object.__setattr__(self, "start", _check.float_params(self.start, self.cost))
+
+    def draw_start(self, key: Any) -> Params:
+        """A start from a seed or key: ``draw``'s, or the start :func:`scattered` by a tenth."""
+        draw = scattered(self.start) if self.draw is None else self.draw
+        return in_precision_of(self.start, draw, as_key(key))
+
+    @property
+    def dimension(self) -> int:
+        """How many parameters there are."""
+        return sum(jnp.size(leaf) for leaf in jax.tree.leaves(self.start))
+
+
+def from_cost(
+    cost: Cost,
+    start: Params,
+    *,
+    name: str | None = None,
+    minimum: float | None = None,
+    minimiser: Params | None = None,
+    draw: Draw | None = None,
+    spread: float = 0.1,
+    view: View | None = None,
+) -> Problem:
+    """A problem of one's own.
+
+    Args:
+        cost: a pure function ``params -> scalar``, or a :class:`mlcalc_jax.LeastSquares` problem.
+        start: any pytree of real numbers.
+        name: what to call it; the cost's own name unless given.
+        minimum: the lowest value of the cost, if it is known.
+        minimiser: where it has it.
+        draw: makes a start from a key of ``jax.random``; :func:`scattered` about ``start`` unless
+            given.
+        spread: of the starts that are scattered, relative; 0 for always the same.
+        view: the part of the plane to draw, for a cost of two named parameters.
+
+    Raises:
+        TypeError: a cost that cannot be called, a start that is not real numbers.
+        ValueError: a start that is empty or not finite, a minimum that is not finite, a negative
+            spread.
+    """
+    called = getattr(cost, "__name__", type(cost).__name__) if name is None else name
+    start = _check.float_params(start, cost)
+    draw = scattered(start, spread) if draw is None else draw
+    return Problem(called, cost, start, minimum, minimiser, draw, view)
+
+
+def scattered(start: Params, spread: float = 0.1) -> Draw:
+    """Starts about ``start``: each number x becomes ``x + spread * scale * N(0, 1)``.
+
+    The scale is ``|x|``, or where x is 0 the mean of the other numbers' ``|x|``, or 1 if all are 0.
+
+    Raises:
+        ValueError: ``spread`` is negative or not finite.
+    """
+    _check.not_negative("spread", spread)
+    return Partial(_scatter, start, spread)
+
+
+def _scatter(start: Params, spread: Any, key: Any) -> Params:
+    leaves, treedef = jax.tree.flatten(start)
+    sizes = jnp.abs(jnp.concatenate([jnp.ravel(leaf) for leaf in leaves]))
+    typical = jnp.sum(sizes) / jnp.maximum(jnp.sum(sizes > 0), 1)
+    typical = jnp.where(typical > 0, typical, 1)
+
+    def scattered(leaf: Any, key: Any) -> Any:
+        scale = spread * jnp.where(leaf == 0, typical, jnp.abs(leaf)).astype(leaf.dtype)
+        return leaf + scale * jax.random.normal(key, jnp.shape(leaf), leaf.dtype)
+
+    keys = jax.random.split(as_key(key), len(leaves))
+    return jax.tree.unflatten(treedef, list(map(scattered, leaves, keys)))
