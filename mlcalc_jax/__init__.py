@@ -16,8 +16,10 @@ from ._landscape import Landscape, filter_normalised, hessian_spectrum, landscap
 from ._many import ManyFits, fit_many
 from ._minimise import minimise
 from ._multistart import multistart
+from ._noisy import Noisy
 from ._path import Path, Status
 from ._problem import LeastSquares, Minibatches
+from ._race import Comparison, Outcome, compare, contender, log_uniform, uniform
 from ._regression import straight_line
 from ._result import Fit
 from .calculus import (
@@ -48,19 +50,24 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Comparison",
     "Explanation",
     "Fit",
     "Landscape",
     "LeastSquares",
     "ManyFits",
     "Minibatches",
+    "Noisy",
+    "Outcome",
     "Path",
     "Status",
     "Taylor",
     "calculus",
     "check_gradient",
+    "compare",
     "computational_graph",
     "constrained",
+    "contender",
     "critical_points",
     "curve_fit",
     "data",
@@ -79,6 +86,7 @@ __all__ = [
     "jvp",
     "landscape",
     "levenberg_marquardt",
+    "log_uniform",
     "losses",
     "minimise",
     "models",
@@ -98,6 +106,7 @@ __all__ = [
     "total_derivative",
     "transforms",
     "tunable",
+    "uniform",
     "vjp",
 ]
 

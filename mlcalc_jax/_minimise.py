@@ -13,12 +13,16 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from . import _check
+from ._noisy import Noisy
 from ._path import Path, Status
 from ._precision import floating, holds_tracer, in_precision_of
 from ._problem import LeastSquares, Minibatches, model_name
 from ._types import ArrayLike, Cost, Params
 
 Progress = Callable[[int, float], None]
+
+#: Costs of which a step sees a sample.
+SAMPLED = (Minibatches, Noisy)
 
 
 def minimise(
@@ -41,9 +45,10 @@ def minimise(
     :func:`mlcalc_jax.tunable` one) compiles nothing. Works under ``jit``, ``vmap`` and ``grad``.
 
     Args:
-        cost: a pure function ``params -> scalar``, a :class:`mlcalc_jax.LeastSquares` problem, or
-            :class:`mlcalc_jax.Minibatches` of one. A function is compiled once per object; data in
-            a pytree, such as ``jax.tree_util.Partial(f, x=x, y=y)``, are traced.
+        cost: a pure function ``params -> scalar``, a :class:`mlcalc_jax.LeastSquares` problem,
+            :class:`mlcalc_jax.Minibatches` of one, or a :class:`mlcalc_jax.Noisy` cost. A function
+            is compiled once per object; data in a pytree, such as
+            ``jax.tree_util.Partial(f, x=x, y=y)``, are traced.
         params: any pytree of real numbers.
         optimiser: ours or any of optax's, line searches included.
         steps: how many to take, at the most.
@@ -60,7 +65,7 @@ def minimise(
         TypeError: a cost that cannot be called or is not a real scalar, an optimiser that is not
             one, params that are not real numbers.
         ValueError: params that are empty or not finite, a parameter that is missing or that the
-            model does not use, ``steps < 0``, ``every < 1``, early stopping on minibatches.
+            model does not use, ``steps < 0``, ``every < 1``, early stopping on a sampled cost.
     """
     if not callable(cost):
         raise TypeError(f"cost must be a function params -> scalar, got {cost!r}")
@@ -73,12 +78,13 @@ def minimise(
         )
     steps, every = _check.count("steps", steps, least=0), _check.count("every", every)
     for name, value in (("target", target), ("gradient_tolerance", gradient_tolerance)):
-        if value is not None and isinstance(cost, Minibatches):
+        if value is not None and isinstance(cost, SAMPLED):
             raise ValueError(
-                f"{name} tests the cost of all points, which a step on a minibatch never knows"
+                f"{name} tests the whole cost, which a step on a minibatch or through noise never "
+                "knows"
             )
     params = _check.float_params(params, cost)
-    numbers, fixed = _split((cost, optimiser))
+    numbers, fixed = split((cost, optimiser))
     limits = _Limits(steps, target, gradient_tolerance)
     arguments = (numbers, params, limits, fixed, -(-steps // every), every)
     decisive = (cost, params, getattr(_whole(cost), "model", None))
@@ -122,7 +128,7 @@ _RUNNING = Status.STEPS_USED  # what the status is until something else happens
 def _descend(
     numbers: list[Any], params: Params, limits: _Limits, fixed: "_Fixed", rows: int, every: int
 ) -> Path:
-    descent = _Descent(_join(numbers, fixed), params, limits, every)
+    descent = _Descent(join(numbers, fixed), params, limits, every)
     first = descent.start(params)
     last, kept = descent.advance(first, rows)
     kept = jax.tree.map(
@@ -148,7 +154,7 @@ class _Descent:
         _, self.unravel = ravel_pytree(params)
 
     def start(self, params: Params) -> _Point:
-        order = self.cost.first_order() if isinstance(self.cost, Minibatches) else None
+        order = self.cost.first_order() if isinstance(self.cost, SAMPLED) else None
         flat, _ = ravel_pytree(params)
         step = jnp.zeros((), jnp.int32)
         value, gradient = self.value_and_gradient(flat, step, order)
@@ -183,9 +189,9 @@ class _Descent:
         )
         flat, _ = ravel_pytree(optax.apply_updates(params, updates))
         step = now.step + 1
-        order = self.cost.order_at(step, now.order) if isinstance(self.cost, Minibatches) else None
+        order = self.cost.order_at(step, now.order) if isinstance(self.cost, SAMPLED) else None
         value, gradient = self.value_and_gradient(flat, step, order)
-        there = _Point(flat, value, gradient, _as_before(state, now.state), order, step, now.status)
+        there = _Point(flat, value, gradient, as_before(state, now.state), order, step, now.status)
         there = there._replace(status=self.stopped(there))
         here = now._replace(status=jnp.full_like(now.status, Status.NON_FINITE))
         is_finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(flat))
@@ -204,7 +210,7 @@ class _Descent:
         return status.astype(jnp.int32)
 
     def cost_at(self, step: Array, order: Any) -> Cost:
-        return self.cost.batch(step, order) if isinstance(self.cost, Minibatches) else self.cost
+        return self.cost.batch(step, order) if isinstance(self.cost, SAMPLED) else self.cost
 
     def value_and_gradient(self, flat: Array, step: Array, order: Any) -> tuple[Array, Array]:
         cost = self.cost_at(step, order)
@@ -212,7 +218,7 @@ class _Descent:
 
     def row(self, point: _Point) -> _Row:
         value, gradient = point.value, point.gradient
-        if isinstance(self.cost, Minibatches):
+        if isinstance(self.cost, SAMPLED):
             cost = self.cost
             value, gradient = jax.value_and_grad(lambda flat: cost(self.unravel(flat)))(
                 point.params
@@ -222,7 +228,7 @@ class _Descent:
 
 @partial(jax.jit, static_argnames=("fixed", "every"))
 def _begin(numbers: list[Any], params: Params, limits: _Limits, fixed: "_Fixed", every: int) -> Any:
-    descent = _Descent(_join(numbers, fixed), params, limits, every)
+    descent = _Descent(join(numbers, fixed), params, limits, every)
     point = descent.start(params)
     return point, descent.row(point)
 
@@ -237,7 +243,7 @@ def _go_on(
     every: int,
     point: _Point,
 ) -> Any:
-    descent = _Descent(_join(numbers, fixed), params, limits, every)
+    descent = _Descent(join(numbers, fixed), params, limits, every)
     point, kept = descent.advance(point, rows)
     return point, descent.row(point), kept
 
@@ -301,7 +307,7 @@ def _norm(flat: Array) -> Array:
     return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
 
 
-def _as_before(state: Any, before: Any) -> Any:
+def as_before(state: Any, before: Any) -> Any:
     """The optimiser's new state in the dtypes of its old one, as a loop needs it."""
     return jax.tree.map(
         lambda new, old: new if new.dtype == old.dtype else new.astype(old.dtype), state, before
@@ -309,8 +315,8 @@ def _as_before(state: Any, before: Any) -> Any:
 
 
 def _whole(cost: Cost) -> Cost:
-    """The cost of all points."""
-    return cost.problem if isinstance(cost, Minibatches) else cost
+    """The cost of all points, without noise."""
+    return cost.whole if isinstance(cost, SAMPLED) else cost
 
 
 def checked_cost(cost: Cost, params: Params) -> None:
@@ -336,7 +342,7 @@ class _Fixed(NamedTuple):
     leaves: tuple[Any, ...]
 
 
-def _split(tree: Any) -> tuple[list[Any], _Fixed]:
+def split(tree: Any) -> tuple[list[Any], _Fixed]:
     """The numbers of a tree, to be traced, and the rest of it, on which a compilation depends."""
     leaves, treedef = jax.tree.flatten(tree)
     is_data = [_check.is_numeric(leaf) for leaf in leaves]
@@ -345,6 +351,6 @@ def _split(tree: Any) -> tuple[list[Any], _Fixed]:
     return numbers, _Fixed(treedef, tuple(others))
 
 
-def _join(numbers: list[Any], fixed: _Fixed) -> Any:
+def join(numbers: list[Any], fixed: _Fixed) -> Any:
     leaves = [b if a is None else a for a, b in zip(numbers, fixed.leaves, strict=True)]
     return jax.tree.unflatten(fixed.treedef, leaves)

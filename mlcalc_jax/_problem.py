@@ -314,6 +314,20 @@ class Minibatches:
         """Chi-squared of all points."""
         return self.problem(params)
 
+    @property
+    def whole(self) -> LeastSquares:
+        """The problem of all points."""
+        return self.problem
+
+    @property
+    def share(self) -> float:
+        """What part of all points a batch has."""
+        return self.size / (self.problem.y.shape[-1] if jnp.ndim(self.problem.y) else 1)
+
+    def seeded(self, key: Any) -> "Minibatches":
+        """The same with another key."""
+        return Minibatches.tree_unflatten(self.size, (self.problem, key))
+
     def first_order(self) -> Array:
         """The order of the points in the first epoch."""
         return self._shuffled(0)

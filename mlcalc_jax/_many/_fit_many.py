@@ -1,7 +1,7 @@
 """The front door: ``fit_many``."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from .. import _check
 from .._precision import holds_tracer
 from .._problem import model_name
+from .._progress import Progress, told
 from .._types import Model, Params
 from ..losses import Poisson
 from . import _run
@@ -18,8 +19,6 @@ from ._descent import Settings
 from ._fits import ManyFits
 from ._input import Bounds, Input, checked
 from ._store import Store, digest, opened
-
-Progress = Callable[[int, int], None]
 
 
 def fit_many(
@@ -124,7 +123,7 @@ def fit_many(
             absolute_sigma or isinstance(data.loss, Poisson),
             covariance,
         )
-        run = _Run(data, settings, tolerance, steps, polish, _told(progress))
+        run = _Run(data, settings, tolerance, steps, polish, told(progress, " fits"))
         return run.in_memory() if out is None else run.on_disk(Path(out).expanduser(), resume)
 
 
@@ -255,26 +254,3 @@ def _code_of(data: Input) -> str:
     for constant in closed.consts:
         of.update(np.asarray(constant).tobytes())
     return of.hexdigest()[:16]
-
-
-def _told(progress: Progress | bool | None) -> Progress:
-    """What to call as fits come."""
-    if callable(progress):
-        return progress
-    if not progress:
-        return lambda done, of: None
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
-        raise ImportError("progress=True needs tqdm; or give a function of (done, of)") from error
-    bar: Any = None
-
-    def tell(done: int, of: int) -> None:
-        nonlocal bar
-        if bar is None:
-            bar = tqdm(total=of, initial=done, unit=" fits", unit_scale=True)
-        bar.update(done - bar.n)
-        if done == of:
-            bar.close()
-
-    return tell

@@ -1,0 +1,500 @@
+"""The front door: ``compare``."""
+
+import hashlib
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from .. import _check
+from .._minimise import SAMPLED, checked_cost, minimise
+from .._precision import holds_tracer
+from .._progress import Progress, told
+from .._types import Cost, Params
+from ..problems import Problem, from_cost
+from ._comparison import Comparison, Race, Standing
+from ._contenders import (
+    Contender,
+    Range,
+    as_contenders,
+    log_uniform,
+    settings,
+)
+from ._contenders import (
+    learning_rates as checked_rates,
+)
+from ._oracle import WEIGHTS
+from ._standing import Outcome, chosen, outcomes, taken
+from ._store import Store
+from ._sweep import Luck, Sweep, Swept, luck_of, precision
+
+Target = float | Mapping[str, float] | None
+
+
+def compare(
+    problem: Problem | Cost | Sequence[Problem],
+    optimisers: Mapping[str, Any] | Iterable[tuple[str, Any]],
+    *,
+    params: Params | None = None,
+    steps: int = 1000,
+    learning_rates: Any = None,
+    trials: int | None = None,
+    quasi_random: bool = False,
+    tuning_seeds: int = 8,
+    seeds: int = 16,
+    target: Target = None,
+    multiple: float | None = None,
+    tolerance: float = 1e-3,
+    key: int = 0,
+    repeats: int = 3,
+    memory: int = 1 << 30,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress | bool | None = None,
+) -> Comparison:
+    """Race optimisers on one or several problems, all under the same rules.
+
+    Every contender gets the same number of trials, each with the same tuning seeds and steps. A
+    seed decides the start, the minibatches and the noise, alike for all. The setting with the
+    lowest median oracle cost to the target on the tuning seeds, failures counted as infinite, is
+    then run on fresh seeds, and only these count. All runs of a contender on a problem are one
+    compiled program, in which learning rates and seeds are data.
+
+    Oracle cost is what an optimiser asks of the model, counted while it runs: a value is 1
+    evaluation, a tangent (a column of a Jacobian by forward mode) 1, a cotangent (the backward pass
+    of a gradient) 2; line searches and refused steps included.
+
+    Args:
+        problem: one of :mod:`mlcalc_jax.problems`, several of them, or a cost with ``params``.
+        optimisers: by name: a factory such as ``optax.adam``, whose learning rate is tuned if it
+            has to be given; a :func:`mlcalc_jax.contender` with more to tune; or an optimiser that
+            is ready, which has nothing to tune.
+        params: the start, where the problem is a bare cost; seeds scatter it by a tenth.
+        steps: of every run.
+        learning_rates: a range (:func:`mlcalc_jax.log_uniform`) or a list, shared by all who have
+            one; from 1e-6 to 1e4 unless given.
+        trials: settings of each contender; 24, or as many as there are ``learning_rates``.
+        quasi_random: whether learning rates are points of a Halton sequence instead of a grid.
+        tuning_seeds: how many seeds choose the setting.
+        seeds: how many fresh ones judge it.
+        target: a cost to reach, or one for each problem by its name.
+        multiple: in place of it, that many times the lowest cost found by anyone.
+        tolerance: without either, the target is ``f + tolerance (f_start - f)``, with f the known
+            minimum, or else the lowest cost found by anyone (More and Wild's test).
+        key: seed from which all seeds are drawn.
+        repeats: timed descents of each chosen setting, one at a time; 0 for no seconds.
+        memory: bytes for histories, at most; beyond, every k-th step is kept, with the lowest cost
+            between, so that a step to the target is known to within k.
+        out: a folder in which finished tuning is kept.
+        resume: whether to carry on with a folder of the same rules.
+        progress: called with the number of runs that are done and that of all; True shows a bar.
+
+    Returns:
+        every run, the chosen settings, and what they took; ``report()`` is a page of it. One that
+        raises an error while it is traced has that error in its rows, and spoils no other's.
+
+    Raises:
+        TypeError: an optimiser that is none, a cost that cannot be called or is no real scalar.
+        ValueError: no optimisers or a name twice, no seeds, rates that are not above zero, a target
+            below the known minimum, problems of one name, a folder of other rules.
+        FileExistsError: ``out`` holds something and ``resume`` is not set.
+
+    Source: More and Wild, Benchmarking derivative-free optimization algorithms (2009); Schmidt,
+    Schneider and Hennig, Descending through a crowded valley (2021), on tuning budgets.
+    """
+    if holds_tracer((problem, params)):
+        raise TypeError("compare runs on the host: it cannot be called under jit, vmap or grad")
+    problems = _problems(problem, params)
+    contenders = as_contenders(optimisers)
+    rates, trials = checked_rates(
+        log_uniform(1e-6, 1e4) if learning_rates is None else learning_rates, trials
+    )
+    rules = _Rules(
+        steps=_check.count("steps", steps),
+        rates=rates,
+        trials=trials,
+        quasi_random=quasi_random,
+        tuning=np.arange(_check.count("tuning_seeds", tuning_seeds)),
+        fresh=tuning_seeds + np.arange(_check.count("seeds", seeds)),
+        target=_targets(target, problems),
+        multiple=multiple,
+        tolerance=tolerance,
+        root=_root(key),
+        repeats=_check.count("repeats", repeats, least=0),
+        memory=_check.count("memory", memory),
+    )
+    if target is not None and multiple is not None:
+        raise ValueError("give target or multiple, not both")
+    if multiple is not None and not (math.isfinite(multiple) and multiple > 1):
+        raise ValueError(f"multiple must be above 1, got {multiple}")
+    _check.positive("tolerance", tolerance)
+    if resume and out is None:
+        raise ValueError("resume needs out, the folder to carry on with")
+    store = None
+    if out is not None:
+        store = Store(Path(out).expanduser(), _fingerprint(problems, contenders, rules), resume)
+    return _Comparing(contenders, rules, store, told(progress, " runs")).of(problems)
+
+
+class _Rules(NamedTuple):
+    """What holds for every contender."""
+
+    steps: int
+    rates: Range | np.ndarray
+    trials: int
+    quasi_random: bool
+    tuning: np.ndarray
+    fresh: np.ndarray
+    target: dict[str, float]
+    multiple: float | None
+    tolerance: float
+    root: int
+    repeats: int
+    memory: int
+
+    def every(self, contenders: int) -> int:
+        """Every how many steps are kept, so that the histories of a problem fit the memory."""
+        runs = contenders * self.trials * len(self.tuning)
+        return max(1, -(-runs * (self.steps + 1) * _BYTES_A_ROW // self.memory))
+
+    def stated(self) -> dict[str, Any]:
+        """The rules for people, and for a file."""
+        if self.target:
+            shown = " and ".join(f"{value:.6g} ({name})" for name, value in self.target.items())
+        elif self.multiple is not None:
+            shown = f"{self.multiple:g} times the lowest cost found by anyone"
+        else:
+            shown = (
+                f"the known minimum, or the lowest cost found, plus {self.tolerance:g} of the way"
+            )
+        rates = self.rates
+        return {
+            "steps": self.steps,
+            "trials": self.trials,
+            "learning_rates": (
+                f"{rates.low:g} to {rates.high:g}{', a Halton sequence' * self.quasi_random}"
+                if isinstance(rates, Range)
+                else ", ".join(f"{rate:g}" for rate in rates)
+            ),
+            "tuning_seeds": self.tuning.tolist(),
+            "seeds": self.fresh.tolist(),
+            "target": shown,
+            "key": self.root,
+            "weights": list(WEIGHTS),
+            "repeats": self.repeats,
+            "device": jax.devices()[0].device_kind,
+            "jax": jax.__version__,
+        }
+
+
+_BYTES_A_ROW = 24  # cost, lowest cost and oracle cost
+
+
+class _Comparing:
+    """One call of :func:`compare`."""
+
+    def __init__(
+        self,
+        contenders: dict[str, Contender],
+        rules: _Rules,
+        store: Store | None,
+        tell: Callable[[int, int], None],
+    ) -> None:
+        self.contenders, self.rules, self.store, self.tell = contenders, rules, store, tell
+        self.settings = {
+            name: settings(one, rules.rates, rules.trials, rules.quasi_random)
+            for name, one in contenders.items()
+        }
+        self.every = rules.every(len(contenders))
+        self.done = self.all = 0
+        self.counting = threading.Lock()
+        self.is_stopped = False
+
+    def of(self, problems: Sequence[Problem]) -> Comparison:
+        """Race on each problem in turn, then time what was chosen, with nothing beside it."""
+        a_problem = sum(
+            self._trials(name) * len(self.rules.tuning) + len(self.rules.fresh)
+            for name in self.contenders
+        )
+        self.all = a_problem * len(problems)
+        self.tell(0, self.all)
+        results = [self._race_on(problem) for problem in problems]
+        races = [race for _, some in results for race in some]
+        standings = tuple(standing for standing, _ in results)
+        return Comparison(standings, tuple(races), self.rules.stated())
+
+    def _race_on(self, problem: Problem) -> tuple[Standing, list[Race]]:
+        rules = self.rules
+        luck = luck_of(problem, rules.root, rules.tuning)
+        tuned = self._for_each(lambda name: self._tuned(problem, name, luck))
+        standing = self._standing(problem, tuned, luck)
+        best = {
+            name: self._chosen(tuned[name].runs, standing.target)
+            for name in tuned
+            if not tuned[name].error
+        }
+        fresh = luck_of(problem, rules.root, rules.fresh)
+        judged = self._for_each(
+            lambda name: self._judged(problem, name, tuned[name], best.get(name, 0), fresh)
+        )
+        races = []
+        for name in self.contenders:
+            runs, error = judged[name]
+            if error:
+                races.append(Race(problem.name, name, error))
+                continue
+            race = self._race(problem, name, tuned[name], best[name], runs, standing.target)
+            races.append(race)
+        return standing, [self._timed(problem, race, fresh) for race in races]
+
+    def _for_each(self, task: Callable[[str], Any]) -> dict[str, Any]:
+        """The task's result for each contender; as many at once as there are cores."""
+        cores = 1 if jax.default_backend() != "cpu" else _cores()
+        with ThreadPoolExecutor(cores) as pool:
+            waiting = {name: pool.submit(task, name) for name in self.contenders}
+            try:
+                return {name: future.result() for name, future in waiting.items()}
+            except BaseException:
+                self.is_stopped = True
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _tuned(self, problem: Problem, name: str, luck: Luck) -> "_Tuned":
+        key = f"{problem.name}/{name}"
+        trials, tuning = self._trials(name), len(self.rules.tuning)
+        kept = None if self.store is None else self.store.read(key)
+        if kept is not None:
+            self._count(trials * tuning)
+            return _Tuned(Swept(*(kept[field] for field in Swept._fields)), float(kept["seconds"]))
+        which, seed = (grid.ravel() for grid in np.indices((trials, tuning)))
+        hyper = {name: values[which] for name, values in self.settings[name].items()}
+        sweep, error = self._sweep(problem, name)
+        if sweep is None:
+            self._count(trials * tuning)
+            return _Tuned(None, math.nan, error)
+        runs = self._run(sweep, hyper, _rows(luck, seed))
+        runs = jax.tree.map(lambda leaf: leaf.reshape(trials, tuning, *leaf.shape[1:]), runs)
+        if self.store is not None:
+            self.store.write(key, runs._asdict() | {"seconds": sweep.compile_seconds})
+        return _Tuned(runs, sweep.compile_seconds)
+
+    def _judged(
+        self, problem: Problem, name: str, tuned: "_Tuned", best: int, luck: Luck
+    ) -> tuple[Any, str]:
+        seeds = len(self.rules.fresh)
+        sweep, error = (None, tuned.error) if tuned.error else self._sweep(problem, name)
+        if sweep is None:
+            self._count(seeds)
+            return None, error
+        hyper = {name: np.full(seeds, v[best]) for name, v in self.settings[name].items()}
+        return self._run(sweep, hyper, luck), ""
+
+    def _sweep(self, problem: Problem, name: str) -> tuple[Sweep | None, str]:
+        """The compiled runs, or what the optimiser raised while it was traced."""
+        try:
+            return Sweep(
+                problem,
+                self.contenders[name],
+                tuple(self.settings[name]),
+                self.rules.steps,
+                self.every,
+            ), ""
+        except Exception as error:  # of somebody's optimiser: it may be anything
+            return None, _one_line(error)
+
+    def _run(self, sweep: Sweep, hyper: Mapping[str, Any], luck: Luck) -> Swept:
+        pieces = []
+        runs = len(luck.optimiser)
+        for start in range(0, runs, sweep.runs_a_call):
+            if self.is_stopped:
+                raise KeyboardInterrupt
+            some = np.arange(start, min(start + sweep.runs_a_call, runs))
+            pieces.append(sweep({n: v[some] for n, v in hyper.items()}, _rows(luck, some)))
+            self._count(len(some))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *pieces)
+
+    def _count(self, runs: int) -> None:
+        with self.counting:
+            self.done += runs
+            self.tell(self.done, self.all)
+
+    def _standing(self, problem: Problem, tuned: Mapping[str, "_Tuned"], luck: Luck) -> Standing:
+        rules = self.rules
+        lowest = [one.runs.lowest[..., -1].min() for one in tuned.values() if not one.error]
+        starts = [one.runs.cost[0, :, 0] for one in tuned.values() if not one.error]
+        best = float(min(lowest, default=math.inf))
+        start = float(np.median(starts[0])) if starts else math.inf
+        if problem.name in rules.target:
+            target = rules.target[problem.name]
+        elif rules.multiple is not None:
+            target = rules.multiple * best
+        else:
+            floor = best if problem.minimum is None else problem.minimum
+            target = floor + rules.tolerance * (start - floor)
+        return Standing(problem.name, problem.dimension, start, problem.minimum, best, target)
+
+    def _chosen(self, runs: Swept, target: float) -> int:
+        diverged = outcomes(runs, target) == Outcome.DIVERGED
+        return chosen(taken(runs, target, self.every).oracle, runs.lowest[..., -1], diverged)
+
+    def _race(
+        self, problem: Problem, name: str, tuned: "_Tuned", best: int, runs: Swept, target: float
+    ) -> Race:
+        while_tuning = taken(tuned.runs, target, self.every)
+        to_target = taken(runs, target, self.every)
+        rows = runs.cost.shape[-1]
+        shown = np.unique(np.linspace(0, rows - 1, min(rows, _ROWS_KEPT)).astype(int))
+        return Race(
+            problem=problem.name,
+            optimiser=name,
+            settings=self.settings[name],
+            winner=best,
+            tuning_steps=while_tuning.steps,
+            tuning_oracle=while_tuning.oracle,
+            tuning_lowest=tuned.runs.lowest[..., -1],
+            tuning_outcome=outcomes(tuned.runs, target),
+            steps=to_target.steps,
+            oracle=to_target.oracle,
+            outcome=outcomes(runs, target),
+            passes=runs.passes,
+            step=np.minimum(shown * self.every, self.rules.steps),
+            cost=runs.cost[:, shown],
+            lowest=runs.lowest[:, shown],
+            oracle_at=runs.oracle[:, shown],
+            compile_seconds=tuned.compile_seconds,
+        )
+
+    def _timed(self, problem: Problem, race: Race, luck: Luck) -> Race:
+        """The race with the seconds of one descent at a time, from the first fresh seed."""
+        if race.error or not self.rules.repeats:
+            return race
+        contender = self.contenders[race.optimiser]
+        steps = self.rules.steps
+        with precision(problem)():
+            one = _rows(luck, 0)
+            optimiser = contender.optimiser(race.setting, jax.random.wrap_key_data(one.optimiser))
+            cost: Any = problem.cost
+            if isinstance(cost, SAMPLED):
+                cost = cost.seeded(jax.random.wrap_key_data(one.samples))
+            times = []
+            for _ in range(self.rules.repeats + 1):
+                began = time.perf_counter()
+                path = jax.block_until_ready(
+                    minimise(cost, one.starts, optimiser, steps, every=steps)
+                )
+                times.append(time.perf_counter() - began)
+        first, *others = times
+        each = np.array(others) / max(1, int(path.steps_taken))
+        compiling = max(0.0, first - min(others))
+        return Race(**vars(race) | {"seconds_per_step": each, "seconds_to_compile_one": compiling})
+
+    def _trials(self, name: str) -> int:
+        return max((len(values) for values in self.settings[name].values()), default=1)
+
+
+class _Tuned(NamedTuple):
+    """All trials of a contender on the tuning seeds, (trials, seeds); or why there are none."""
+
+    runs: Any
+    compile_seconds: float
+    error: str = ""
+
+
+_ROWS_KEPT = 512  # of a run in the result; times to the target come from all
+
+
+def _rows(luck: Luck, which: Any) -> Luck:
+    return jax.tree.map(lambda leaf: leaf[which], luck)
+
+
+def _problems(problem: Any, params: Params | None) -> tuple[Problem, ...]:
+    """The problems, each with a cost that was tried."""
+    if isinstance(problem, Problem) or (callable(problem) and not isinstance(problem, Sequence)):
+        given = [problem]
+    elif isinstance(problem, Iterable):
+        given = list(problem)
+    else:
+        raise TypeError(f"problem must be a Problem, several, or a cost, got {problem!r}")
+    if not given:
+        raise ValueError("there are no problems to race on")
+    if params is not None:
+        if len(given) > 1 or isinstance(given[0], Problem):
+            raise ValueError("params is the start of a bare cost: a Problem has its own")
+        given = [from_cost(given[0], params)]
+    for one in given:
+        if not isinstance(one, Problem):
+            raise TypeError(f"a bare cost needs params, the start: got {one!r}")
+        with precision(one)():
+            checked_cost(one.cost, one.draw_start(0))
+    names = [one.name for one in given]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"problems must have different names, got {', '.join(twice)} twice")
+    return tuple(given)
+
+
+def _targets(target: Target, problems: Sequence[Problem]) -> dict[str, float]:
+    if target is None:
+        return {}
+    names = [problem.name for problem in problems]
+    named = dict(target) if isinstance(target, Mapping) else dict.fromkeys(names, target)
+    if unknown := named.keys() - set(names):
+        raise ValueError(f"target names no problem: {', '.join(map(str, unknown))}")
+    for problem in problems:
+        value = named.get(problem.name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            raise TypeError(f"target must be a number, got {value!r}")
+        if not math.isfinite(value):
+            raise ValueError(f"target must be finite, got {value}")
+        if problem.minimum is not None and value < problem.minimum:
+            raise ValueError(
+                f"target {value:g} is below the known minimum of {problem.name}, "
+                f"{problem.minimum:g}"
+            )
+    return {name: float(value) for name, value in named.items()}
+
+
+def _root(key: Any) -> int:
+    root = _check.count("key", key, least=0)
+    if root >= 1 << 32:
+        raise ValueError(f"key must have at most 32 bits, got {key}")
+    return root
+
+
+def _fingerprint(
+    problems: Sequence[Problem], contenders: Mapping[str, Contender], rules: _Rules
+) -> dict[str, Any]:
+    """What a folder must have been made with to be carried on with."""
+    about = rules.stated()
+    for name in ("seeds", "target", "repeats"):  # which tuning does not hang on
+        del about[name]
+    about["every"] = rules.every(len(contenders))
+    for problem in problems:
+        with precision(problem)():
+            start = problem.draw_start(0)
+            value = float(problem.cost(start))
+        leaves = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(start))
+        seen = hashlib.sha256(leaves + np.float64(value).tobytes()).hexdigest()[:16]
+        about[f"problem {problem.name}"] = seen
+    for name, one in contenders.items():
+        made = getattr(one.factory, "__name__", type(one.factory).__name__)
+        about[f"optimiser {name}"] = f"{made} {one.fixed} {one.space}"
+    return json.loads(json.dumps(about))
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

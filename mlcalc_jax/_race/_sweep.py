@@ -1,0 +1,263 @@
+"""All runs of one contender on one problem, compiled once: every setting with every seed.
+
+A run is a lane of a vectorised descent. Lanes are taken a block at a time, which stays near the
+core from one step to the next, and the number of blocks is traced, so that one compiled program
+serves any number of runs.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array
+
+from .._minimise import SAMPLED, as_before, join, split
+from .._types import Cost, Params
+from ..problems import Problem, scattered
+from ._contenders import Contender
+from ._oracle import WEIGHTS, counted_update
+
+# On a CPU: the arrays of a block stay in its nearest cache, but matrices want more of them at once.
+_FEWER_LANES, _MORE_LANES, _FEW_PARAMETERS = 64, 256, 16
+_LANES_OF_A_CALL = 256
+_LANES_OF_ACCELERATOR = 4096
+
+
+class Swept(NamedTuple):
+    """What is kept of runs, one a row: the history by kept step, and how each ended."""
+
+    cost: Any  #: (runs, rows); where a run has ended, its last finite cost
+    lowest: Any  #: (runs, rows), the lowest cost of all steps so far
+    oracle: Any  #: (runs, rows), evaluations of the model so far, as :data:`WEIGHTS` count them
+    is_finite: Any  #: (runs,), False where a step led to a cost that is not finite
+    steps: Any  #: (runs,), taken
+    passes: Any  #: (runs, 3), values, tangents and cotangents in all
+
+
+class Luck(NamedTuple):
+    """What seeds decide, alike for every contender: one row a seed."""
+
+    starts: Params
+    optimiser: Any  #: data of the keys that optimisers draw their noise from
+    samples: Any  #: data of the keys of minibatches, or of the noise of a cost
+
+
+def luck_of(problem: Problem, root: int, seeds: np.ndarray) -> Luck:
+    """The starts and the keys of seeds of a race."""
+    draw = scattered(problem.start) if problem.draw is None else problem.draw
+    numbers, fixed = split(draw)
+    with precision(problem)():
+        return jax.device_get(_luck(numbers, root, np.asarray(seeds, np.uint32), fixed=fixed))
+
+
+@partial(jax.jit, static_argnames="fixed")
+def _luck(numbers: list[Any], root: Any, seeds: Array, *, fixed: Any) -> Luck:
+    def one(seed: Array) -> Luck:
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(root), seed), 3)
+        _, optimiser, samples = jax.random.key_data(keys)
+        return Luck(join(numbers, fixed)(keys[0]), optimiser, samples)
+
+    return jax.vmap(one)(seeds)
+
+
+class _Point(NamedTuple):
+    """Where a run stands. Parameters are flat: fewer small arrays make a faster loop."""
+
+    params: Array
+    before: Array  #: the last parameters at which the cost was finite
+    state: Any  #: the optimiser's
+    order: Any  #: of the points, for minibatches
+    cost: Array
+    lowest: Array
+    passes: Array  #: that led to these parameters
+    step: Array
+    is_running: Array
+    is_finite: Array
+
+
+def _run(cost: Cost, optimiser: Any, params: Params, steps: Array, rows: int, every: int) -> Swept:
+    """One descent, of which the parameters are not kept.
+
+    It takes the steps of :func:`mlcalc_jax.minimise`. The cost stands in one place of the program,
+    so that compiling takes half as long: each turn looks at a point and, if it is not the last,
+    goes on to the next.
+    """
+    flat, unravel = ravel_pytree(params)
+    is_sampled = isinstance(cost, SAMPLED)
+
+    def turn(now: _Point) -> tuple[_Point, tuple[Array, Array, Array]]:
+        here = cost.batch(now.step, now.order) if is_sampled else cost
+        value, gradient = jax.value_and_grad(lambda flat: here(unravel(flat)))(now.params)
+        is_finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(now.params))
+        whole = cost(unravel(now.params)) if is_sampled else value
+        is_new = now.is_running & is_finite
+        seen = now._replace(
+            cost=jnp.where(is_new, whole, now.cost),
+            lowest=jnp.where(is_new, jnp.minimum(whole, now.lowest), now.lowest),
+            before=jnp.where(is_finite, now.params, now.before),
+            step=jnp.maximum(now.step - (now.is_running & ~is_finite), 0),
+            is_finite=now.is_finite & is_finite,
+        )
+        updates, state, passes = counted_update(
+            optimiser, unravel(gradient), now.state, unravel(now.params), value, here
+        )
+        there, _ = ravel_pytree(optax.apply_updates(unravel(now.params), updates))
+        goes_on = is_new & (now.step < steps)
+        step = seen.step + goes_on
+        gone = seen._replace(
+            params=jnp.where(goes_on, there, seen.before),
+            state=as_before(state, now.state),
+            order=cost.order_at(step, now.order) if is_sampled else None,
+            passes=seen.passes + jnp.where(goes_on, passes, 0),
+            step=step,
+            is_running=goes_on,
+        )
+        return gone, (seen.cost, seen.lowest, jnp.dot(seen.passes, jnp.array(WEIGHTS, jnp.int32)))
+
+    def row(now: _Point, _: None) -> tuple[_Point, tuple[Array, Array, Array]]:
+        now, kept = turn(now)
+        if every > 1:
+            now = lax.fori_loop(1, every, lambda _, now: turn(now)[0], now)
+        return now, kept
+
+    dtype = jax.eval_shape(cost, params).dtype
+    first = _Point(
+        params=flat,
+        before=flat,
+        state=jax.tree.map(jnp.asarray, optimiser.init(params)),
+        order=cost.first_order() if is_sampled else None,
+        cost=jnp.asarray(jnp.inf, dtype),
+        lowest=jnp.asarray(jnp.inf, dtype),
+        passes=jnp.zeros(3, jnp.int32),
+        step=jnp.zeros((), jnp.int32),
+        is_running=jnp.ones((), bool),
+        is_finite=jnp.ones((), bool),
+    )
+    last, (costs, lowest, oracle) = lax.scan(row, first, None, length=rows + 1)
+    return Swept(costs, lowest, oracle, last.is_finite, last.step, last.passes)
+
+
+@partial(jax.jit, static_argnames=("contender", "fixed", "rows", "every"))
+def _sweep(
+    numbers: list[Any],
+    hyper: Mapping[str, Array],
+    luck: Luck,
+    blocks: Array,
+    steps: Array,
+    *,
+    contender: Contender,
+    fixed: Any,
+    rows: int,
+    every: int,
+) -> Swept:
+    cost = join(numbers, fixed)
+
+    def lane(hyper: Mapping[str, Array], luck: Luck) -> Swept:
+        optimiser = contender.optimiser(hyper, jax.random.wrap_key_data(luck.optimiser))
+        mine = cost
+        if isinstance(cost, SAMPLED):
+            mine = cost.seeded(jax.random.wrap_key_data(luck.samples))
+        return _run(mine, optimiser, luck.starts, steps, rows, every)
+
+    def block(number: Array, found: Swept) -> Swept:
+        mine = jax.tree.map(lambda leaf: leaf[number], (hyper, luck))
+        results = jax.vmap(lane)(*mine)
+        return jax.tree.map(lambda all, one: all.at[number].set(one), found, results)
+
+    shape = luck.optimiser.shape[:2]
+    dtype = jax.eval_shape(cost, jax.tree.map(lambda leaf: leaf[0, 0], luck.starts)).dtype
+    empty = Swept(
+        cost=jnp.zeros((*shape, rows + 1), dtype),
+        lowest=jnp.zeros((*shape, rows + 1), dtype),
+        oracle=jnp.zeros((*shape, rows + 1), jnp.int32),
+        is_finite=jnp.zeros(shape, bool),
+        steps=jnp.zeros(shape, jnp.int32),
+        passes=jnp.zeros((*shape, 3), jnp.int32),
+    )
+    return lax.fori_loop(0, blocks, block, empty)
+
+
+class Sweep:
+    """The runs of one contender on one problem; making one compiles it, unless that was done."""
+
+    def __init__(
+        self, problem: Problem, contender: Contender, names: tuple[str, ...], steps: int, every: int
+    ) -> None:
+        self.numbers, fixed = split(problem.cost)
+        self.precision = precision(problem)
+        self.names, self.steps = names, steps
+        self.share = problem.cost.share if isinstance(problem.cost, SAMPLED) else 1.0
+        self.lanes = _FEWER_LANES if problem.dimension <= _FEW_PARAMETERS else _MORE_LANES
+        self.blocks = _LANES_OF_A_CALL // self.lanes
+        if jax.default_backend() != "cpu":
+            self.lanes, self.blocks = _LANES_OF_ACCELERATOR, 1
+        with self.precision():
+            none = {name: np.zeros(1) for name in names}
+            trial = self._arguments(none, luck_of(problem, 0, np.zeros(1)))
+            leaves, treedef = jax.tree.flatten(trial)
+            shapes = tuple(map(jax.typeof, leaves))
+            rows = -(-steps // every)
+            self.run, self.compile_seconds = _compiled(
+                contender, fixed, rows, every, treedef, shapes, jax.config.jax_enable_x64
+            )
+
+    @property
+    def runs_a_call(self) -> int:
+        """How many runs one call computes."""
+        return self.lanes * self.blocks
+
+    def __call__(self, hyper: Mapping[str, Any], luck: Luck) -> Swept:
+        """At most ``runs_a_call`` runs, each with its own setting and luck."""
+        runs = len(luck.optimiser)
+        with self.precision():
+            found = jax.device_get(self.run(*self._arguments(hyper, luck)))
+        found = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:runs], found)
+        return found._replace(oracle=found.oracle * self.share) if self.share != 1 else found
+
+    def _arguments(self, hyper: Mapping[str, Any], luck: Luck) -> tuple[Any, ...]:
+        def blocks(values: Any, dtype: Any = None) -> np.ndarray:
+            values = np.asarray(values, dtype)
+            return np.resize(values, (self.blocks, self.lanes, *values.shape[1:]))
+
+        runs = len(luck.optimiser)
+        return (
+            self.numbers,
+            {name: blocks(hyper[name], jnp.result_type(float)) for name in self.names},
+            jax.tree.map(blocks, luck),
+            np.int32(-(-runs // self.lanes)),
+            np.int32(self.steps),
+        )
+
+
+def precision(problem: Problem) -> Callable[[], Any]:
+    """The context in which a problem is computed: the data decide."""
+    leaves = jax.tree.leaves((problem.cost, problem.start))
+    is_double = any(getattr(leaf, "dtype", None) == np.float64 for leaf in leaves)
+    return partial(jax.enable_x64, True) if is_double else nullcontext
+
+
+@lru_cache(maxsize=128)
+def _compiled(
+    contender: Contender,
+    fixed: Any,
+    rows: int,
+    every: int,
+    treedef: Any,
+    shapes: tuple[Any, ...],
+    is_double: bool,
+) -> tuple[Any, float]:
+    """The program, and the seconds that compiling it took."""
+    structs = [jax.ShapeDtypeStruct(of.shape, of.dtype, weak_type=of.weak_type) for of in shapes]
+    arguments = jax.tree.unflatten(treedef, structs)
+    began = time.perf_counter()
+    lowered = _sweep.lower(*arguments, contender=contender, fixed=fixed, rows=rows, every=every)
+    compiled = lowered.compile()
+    return compiled, time.perf_counter() - began
