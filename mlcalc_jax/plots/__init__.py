@@ -10,6 +10,7 @@ from ._landscape import landscape, spectrum
 from ._learning import animate_learning, learning
 from ._map import parameter_map, status_map
 from ._network import factor, network
+from ._race import animate_race, data_profile, performance_profile, race, sensitivity
 from ._roots import basins, cobweb, tangents
 from ._slopes import secants, slope_errors
 from ._style import Line, figure, lines, style
@@ -22,6 +23,7 @@ __all__ = [
     "Explorer",
     "Line",
     "animate_learning",
+    "animate_race",
     "basins",
     "cobweb",
     "constraint",
@@ -30,6 +32,7 @@ __all__ = [
     "correlation",
     "cost",
     "critical_points",
+    "data_profile",
     "explore_slope",
     "explore_surface",
     "explore_taylor",
@@ -44,7 +47,10 @@ __all__ = [
     "lines",
     "network",
     "parameter_map",
+    "performance_profile",
+    "race",
     "secants",
+    "sensitivity",
     "slope_errors",
     "spectrum",
     "status_map",

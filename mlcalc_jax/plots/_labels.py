@@ -1,0 +1,66 @@
+"""Names beside the ends of lines, pushed apart where they would overlap."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from ._style import Line
+
+_GAP = 0.052  # of the height of the axes, between two names
+
+
+def label_ends(ax: Axes, ends: Mapping[str, float], styles: Mapping[str, Line]) -> None:
+    """Write each name to the right of the axes at the height of its line's end.
+
+    Args:
+        ax: whose limits are final.
+        ends: where each line ends, in data; one that is off the axes is named at their border.
+        styles: of the lines, by name.
+    """
+    if not ends:
+        return
+    names = sorted(ends, key=lambda name: ends[name])
+    heights = np.array([_height(ax, ends[name]) for name in names])
+    for name, at, beside in zip(names, heights, _apart(heights), strict=True):
+        ax.annotate(
+            name,
+            xy=(1.0, float(at)),
+            xytext=(1.035, float(beside)),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            color=styles[name].color,
+            va="center",
+            fontsize="small",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": styles[name].color,
+                "linestyle": styles[name].linestyle,
+                "linewidth": 0.8,
+                "shrinkA": 0,
+                "shrinkB": 0,
+            },
+        )
+
+
+def _height(ax: Axes, value: float) -> float:
+    if not np.isfinite(value):
+        return 1.0 if value > 0 else 0.0
+    across = ax.transData.transform((ax.get_xlim()[0], value))
+    return float(np.clip(ax.transAxes.inverted().transform(across)[1], 0, 1))
+
+
+def _apart(heights: np.ndarray) -> np.ndarray:
+    """Rising heights, each at least a gap above the one before, moved as little as need be."""
+    gap = min(_GAP, 1.05 / len(heights))
+    # Isotonic regression of what is left without the gaps: pools of neighbours share their mean.
+    pools: list[list[float]] = []
+    for k, height in enumerate(heights):
+        pools.append([height - k * gap])
+        while len(pools) > 1 and np.mean(pools[-2]) >= np.mean(pools[-1]):
+            last = pools.pop()
+            pools[-1] += last
+    level = np.concatenate([np.full(len(pool), np.mean(pool)) for pool in pools])
+    top = 1.02 - gap * (len(heights) - 1)
+    return np.clip(level, min(-0.02, top), top) + gap * np.arange(len(heights))
