@@ -41,7 +41,7 @@ class Problem:
     cost: Cost
     start: Params
     minimum: float | None = None
-    minimiser: Params | None = None
+    minimiser: Params = None
     draw: Draw | None = None
     view: View | None = None
     source: str = ""
@@ -78,7 +78,7 @@ def from_cost(
     *,
     name: str | None = None,
     minimum: float | None = None,
-    minimiser: Params | None = None,
+    minimiser: Params = None,
     draw: Draw | None = None,
     spread: float = 0.1,
     view: View | None = None,
