@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 
 from .. import _check
 from .._precision import in_precision_of
+from .._problem import LeastSquares
 from .._random import as_key
-from .._types import Cost, Params
+from .._types import Cost, Model, Params
 
 #: Makes a start from a key of ``jax.random``.
 Draw = Callable[[Any], Params]
@@ -39,7 +41,7 @@ class Problem:
     cost: Cost
     start: Params
     minimum: float | None = None
-    minimiser: Params | None = None
+    minimiser: Params = None
     draw: Draw | None = None
     view: View | None = None
     source: str = ""
@@ -50,6 +52,14 @@ class Problem:
         if self.minimum is not None and not math.isfinite(self.minimum):
             raise ValueError(f"minimum must be finite or None, got {self.minimum}")
         object.__setattr__(self, "start", _check.float_params(self.start, self.cost))
+        if self.minimiser is not None:
+            minimiser = _check.float_params(self.minimiser, self.cost)
+            if jax.tree.map(jnp.shape, minimiser) != jax.tree.map(jnp.shape, self.start):
+                raise ValueError("minimiser must have the names and shapes of the start")
+            object.__setattr__(self, "minimiser", minimiser)
+        names = [name for name, *_ in self.view or ()]
+        if names and not (isinstance(self.start, dict) and set(names) <= set(self.start)):
+            raise ValueError(f"view shows {' and '.join(names)}: expected two names of the start")
 
     def draw_start(self, key: Any) -> Params:
         """A start from a seed or key: ``draw``'s, or the start :func:`scattered` by a tenth."""
@@ -68,7 +78,7 @@ def from_cost(
     *,
     name: str | None = None,
     minimum: float | None = None,
-    minimiser: Params | None = None,
+    minimiser: Params = None,
     draw: Draw | None = None,
     spread: float = 0.1,
     view: View | None = None,
@@ -88,7 +98,8 @@ def from_cost(
 
     Raises:
         TypeError: a cost that cannot be called, a start that is not real numbers.
-        ValueError: a start that is empty or not finite, a minimum that is not finite, a negative
+        ValueError: a start that is empty or not finite, a minimum that is not finite, a minimiser
+            that is not shaped as the start, a view of names that the start has not, a negative
             spread.
     """
     called = getattr(cost, "__name__", type(cost).__name__) if name is None else name
@@ -107,6 +118,28 @@ def scattered(start: Params, spread: float = 0.1) -> Draw:
     """
     _check.not_negative("spread", spread)
     return Partial(_scatter, start, spread)
+
+
+def anywhere(view: View) -> Draw:
+    """Starts drawn uniformly from the part of the plane that ``view`` shows."""
+    return Partial(_drop, {name: (float(low), float(high)) for name, low, high in view})
+
+
+def sum_of_squares(residuals: Model, number: int) -> LeastSquares:
+    """The sum of squares of ``residuals(params, x)``, a vector of this length that ignores x.
+
+    It is a least-squares problem without data: y is 0, and x a single number, so that nothing
+    takes the residuals for points that can be dealt into batches.
+    """
+    return LeastSquares(residuals, np.zeros(()), np.zeros(number))
+
+
+def _drop(edges: Any, key: Any) -> Params:
+    keys = jax.random.split(as_key(key), len(edges))
+    return {
+        name: jax.random.uniform(key, minval=low, maxval=high)
+        for key, (name, (low, high)) in zip(keys, edges.items(), strict=True)
+    }
 
 
 def _scatter(start: Params, spread: Any, key: Any) -> Params:

@@ -1,0 +1,101 @@
+"""The surfaces against their formulas and the places where they are known to be lowest."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import optimize
+
+import mlcalc_jax as mc
+
+FORMULAS: dict[str, Callable[..., Any]] = {
+    "rosenbrock": lambda x, y: 100 * (y - x**2) ** 2 + (1 - x) ** 2,
+    "beale": lambda x, y: (
+        (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
+    ),
+    "himmelblau": lambda x, y: (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2,
+    "saddle": lambda x, y: x**4 / 4 - x**2 / 2 + y**2 / 2 + 0.25,
+    "ravine": lambda x, y: x**2 / 100 + 25 * (y - np.sin(x)) ** 2,
+}
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.usefixtures("double")
+def test_value_is_the_formula_and_the_lowest_is_known(name: str) -> None:
+    """Outside facts: the formulas expanded in NumPy; SciPy's Nelder-Mead finds nothing lower."""
+    formula = FORMULAS[name]
+    problem: Any = mc.problems.named(name)
+    for seed in range(3):
+        at = problem.draw_start(seed)
+        assert_allclose(float(problem.cost(at)), formula(at["x"], at["y"]), rtol=1e-12, atol=1e-12)
+    assert problem.minimum == 0
+    assert formula(**problem.minimiser) == 0
+    assert float(problem.cost(problem.minimiser)) == 0
+    assert max(map(abs, jax.tree.leaves(jax.grad(problem.cost)(problem.minimiser)))) < 1e-14
+    for (axis, low, high), start in zip(problem.view, problem.start.values(), strict=True):
+        assert low <= start <= high, axis
+    start = list(problem.start.values())
+    found = optimize.minimize(lambda p: formula(*p), start, method="Nelder-Mead", tol=1e-12)
+    assert abs(found.fun) < 1e-12
+
+
+def test_himmelblau_has_its_four_published_minima() -> None:
+    """Outside fact: the four places in the literature, in six digits."""
+    cost = mc.problems.himmelblau().cost
+    for x, y in ((3, 2), (-2.805118, 3.131313), (-3.779310, -3.283186), (3.584428, -1.848127)):
+        assert float(cost({"x": np.float64(x), "y": np.float64(y)})) < 1e-9
+
+
+@pytest.mark.usefixtures("double")
+def test_curvatures_are_those_of_the_docstrings() -> None:
+    """Closed forms: the Hessians at the saddle and at the bottom of the ravine."""
+    nowhere = {"x": np.float64(0), "y": np.float64(0)}
+    hessian = jax.hessian(mc.problems.saddle().cost)(nowhere)
+    rows = np.array([[float(hessian[a][b]) for b in "xy"] for a in "xy"])
+    assert_allclose(rows, np.diag([-1, 1]), atol=1e-12)
+    hessian = jax.hessian(mc.problems.ravine().cost)(nowhere)
+    rows = np.array([[float(hessian[a][b]) for b in "xy"] for a in "xy"])
+    assert_allclose(np.linalg.cond(rows), 10002, rtol=1e-7)
+
+
+def test_saddle_draws_newton_in_but_not_levenberg_marquardt() -> None:
+    """Closed form: Newton's steps solve for a slope of zero, and the nearest is the saddle."""
+    problem = mc.problems.saddle()
+    stuck = mc.minimise(problem.cost, problem.start, mc.newton(), 20)
+    free = mc.minimise(problem.cost, problem.start, mc.levenberg_marquardt(), 60)
+    assert_allclose(stuck.cost[-1], 0.25, rtol=1e-9)
+    assert free.cost[-1] < 1e-12
+
+
+@pytest.mark.parametrize(("condition", "dimension"), [(1, 1), (1000, 2), (50.0, 7)])
+@pytest.mark.usefixtures("double")
+def test_quadratic_has_the_condition_that_was_asked_for(condition: float, dimension: int) -> None:
+    """Outside fact: NumPy's condition number of the Hessian."""
+    problem = mc.problems.quadratic(condition, dimension)
+    flat, unravel = jax.flatten_util.ravel_pytree(problem.start)
+    hessian = jax.hessian(lambda p: problem.cost(unravel(p)))(flat)
+    assert_allclose(np.linalg.cond(hessian), condition, rtol=1e-12)
+    assert problem.dimension == dimension
+    assert float(problem.cost(problem.minimiser)) == problem.minimum == 0
+
+
+@pytest.mark.parametrize(
+    ("condition", "dimension", "error", "message"),
+    [
+        (0.5, 2, ValueError, "condition must be at least 1"),
+        (2, 1, ValueError, "and 1 in one dimension"),
+        (np.inf, 2, ValueError, "condition must be finite"),
+        (10, 0, ValueError, "dimension must be at least 1"),
+        (10, 2.5, TypeError, "dimension must be a whole number"),
+        ("steep", 2, TypeError, "condition must be real numbers"),
+    ],
+)
+@pytest.mark.usefixtures("annotations_unchecked")
+def test_quadratic_says_what_is_wrong(
+    condition: Any, dimension: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        mc.problems.quadratic(condition, dimension)
