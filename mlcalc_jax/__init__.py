@@ -19,7 +19,7 @@ from ._multistart import multistart
 from ._noisy import Noisy
 from ._path import Path, Status
 from ._problem import LeastSquares, Minibatches
-from ._race import Comparison, Outcome, compare, contender, log_uniform, uniform
+from ._race import Comparison, Outcome, compare, contender, log_uniform, replay, uniform
 from ._regression import straight_line
 from ._result import Fit
 from .calculus import (
@@ -97,6 +97,7 @@ __all__ = [
     "path_directions",
     "plots",
     "problems",
+    "replay",
     "sandpit",
     "slope",
     "slope_errors",

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from .. import _check
-from .._minimise import SAMPLED, checked_cost, minimise
+from .._minimise import checked_cost
 from .._precision import holds_tracer
 from .._progress import Progress, told
 from .._types import Cost, Params
@@ -32,6 +32,7 @@ from ._contenders import (
     learning_rates as checked_rates,
 )
 from ._oracle import WEIGHTS
+from ._replay import Descent
 from ._standing import Outcome, chosen, outcomes, taken
 from ._store import Store
 from ._sweep import Luck, Sweep, Swept, luck_of, precision
@@ -283,8 +284,8 @@ class _Comparing:
         runs = self._run(sweep, hyper, _rows(luck, seed))
         runs = jax.tree.map(lambda leaf: leaf.reshape(trials, tuning, *leaf.shape[1:]), runs)
         if self.store is not None:
-            self.store.write(key, runs._asdict() | {"seconds": sweep.compile_seconds})
-        return _Tuned(runs, sweep.compile_seconds)
+            self.store.write(key, runs._asdict() | {"seconds": sweep.program.compile_seconds})
+        return _Tuned(runs, sweep.program.compile_seconds)
 
     def _judged(
         self, problem: Problem, name: str, tuned: "_Tuned", best: int, luck: Luck
@@ -304,6 +305,7 @@ class _Comparing:
                 problem,
                 self.contenders[name],
                 tuple(self.settings[name]),
+                self._trials(name) * len(self.rules.tuning),
                 self.rules.steps,
                 self.every,
             ), ""
@@ -379,17 +381,11 @@ class _Comparing:
         contender = self.contenders[race.optimiser]
         steps = self.rules.steps
         with precision(problem)():
-            one = _rows(luck, 0)
-            optimiser = contender.optimiser(race.setting, jax.random.wrap_key_data(one.optimiser))
-            cost: Any = problem.cost
-            if isinstance(cost, SAMPLED):
-                cost = cost.seeded(jax.random.wrap_key_data(one.samples))
+            descent = Descent.of(problem, contender, race.setting, _rows(luck, 0))
             times = []
             for _ in range(self.rules.repeats + 1):
                 began = time.perf_counter()
-                path = jax.block_until_ready(
-                    minimise(cost, one.starts, optimiser, steps, every=steps)
-                )
+                path = jax.block_until_ready(descent.path(steps, every=steps))
                 times.append(time.perf_counter() - began)
         first, *others = times
         each = np.array(others) / max(1, int(path.steps_taken))

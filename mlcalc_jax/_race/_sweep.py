@@ -5,11 +5,12 @@ core from one step to the next, and the number of blocks is traced, so that one 
 serves any number of runs.
 """
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from .._minimise import SAMPLED, as_before, join, split
+from .._problem import Minibatches
 from .._types import Cost, Params
 from ..problems import Problem, scattered
 from ._contenders import Contender
@@ -50,7 +52,7 @@ class Luck(NamedTuple):
     samples: Any  #: data of the keys of minibatches, or of the noise of a cost
 
 
-def luck_of(problem: Problem, root: int, seeds: np.ndarray) -> Luck:
+def luck_of(problem: Problem, root: int, seeds: Any) -> Luck:
     """The starts and the keys of seeds of a race."""
     draw = scattered(problem.start) if problem.draw is None else problem.draw
     numbers, fixed = split(draw)
@@ -91,10 +93,10 @@ def _run(cost: Cost, optimiser: Any, params: Params, steps: Array, rows: int, ev
     goes on to the next.
     """
     flat, unravel = ravel_pytree(params)
-    is_sampled = isinstance(cost, SAMPLED)
+    is_sampled, sampled = isinstance(cost, SAMPLED), cast(Minibatches, cost)
 
     def turn(now: _Point) -> tuple[_Point, tuple[Array, Array, Array]]:
-        here = cost.batch(now.step, now.order) if is_sampled else cost
+        here = sampled.batch(now.step, now.order) if is_sampled else cost
         value, gradient = jax.value_and_grad(lambda flat: here(unravel(flat)))(now.params)
         is_finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(now.params))
         whole = cost(unravel(now.params)) if is_sampled else value
@@ -115,7 +117,7 @@ def _run(cost: Cost, optimiser: Any, params: Params, steps: Array, rows: int, ev
         gone = seen._replace(
             params=jnp.where(goes_on, there, seen.before),
             state=as_before(state, now.state),
-            order=cost.order_at(step, now.order) if is_sampled else None,
+            order=sampled.order_at(step, now.order) if is_sampled else None,
             passes=seen.passes + jnp.where(goes_on, passes, 0),
             step=step,
             is_running=goes_on,
@@ -133,7 +135,7 @@ def _run(cost: Cost, optimiser: Any, params: Params, steps: Array, rows: int, ev
         params=flat,
         before=flat,
         state=jax.tree.map(jnp.asarray, optimiser.init(params)),
-        order=cost.first_order() if is_sampled else None,
+        order=sampled.first_order() if is_sampled else None,
         cost=jnp.asarray(jnp.inf, dtype),
         lowest=jnp.asarray(jnp.inf, dtype),
         passes=jnp.zeros(3, jnp.int32),
@@ -186,27 +188,38 @@ def _sweep(
 
 
 class Sweep:
-    """The runs of one contender on one problem; making one compiles it, unless that was done."""
+    """The runs of one contender on one problem; making one compiles it, unless that was done.
+
+    ``runs`` is how many there are at once, at the most; ``names`` are those of the hyper-parameters
+    that each run has its own of.
+    """
 
     def __init__(
-        self, problem: Problem, contender: Contender, names: tuple[str, ...], steps: int, every: int
+        self,
+        problem: Problem,
+        contender: Contender,
+        names: tuple[str, ...],
+        runs: int,
+        steps: int,
+        every: int,
     ) -> None:
         self.numbers, fixed = split(problem.cost)
         self.precision = precision(problem)
         self.names, self.steps = names, steps
         self.share = problem.cost.share if isinstance(problem.cost, SAMPLED) else 1.0
-        self.lanes = _FEWER_LANES if problem.dimension <= _FEW_PARAMETERS else _MORE_LANES
-        self.blocks = _LANES_OF_A_CALL // self.lanes
+        most = _FEWER_LANES if problem.dimension <= _FEW_PARAMETERS else _MORE_LANES
         if jax.default_backend() != "cpu":
-            self.lanes, self.blocks = _LANES_OF_ACCELERATOR, 1
+            most = _LANES_OF_ACCELERATOR
+        self.lanes = min(most, runs)
+        self.blocks = max(1, _LANES_OF_A_CALL // self.lanes)
         with self.precision():
             none = {name: np.zeros(1) for name in names}
             trial = self._arguments(none, luck_of(problem, 0, np.zeros(1)))
             leaves, treedef = jax.tree.flatten(trial)
             shapes = tuple(map(jax.typeof, leaves))
             rows = -(-steps // every)
-            self.run, self.compile_seconds = _compiled(
-                contender, fixed, rows, every, treedef, shapes, jax.config.jax_enable_x64
+            self.program = _compiled(
+                contender, fixed, rows, every, treedef, shapes, jax.config.read("jax_enable_x64")
             )
 
     @property
@@ -217,8 +230,9 @@ class Sweep:
     def __call__(self, hyper: Mapping[str, Any], luck: Luck) -> Swept:
         """At most ``runs_a_call`` runs, each with its own setting and luck."""
         runs = len(luck.optimiser)
-        with self.precision():
-            found = jax.device_get(self.run(*self._arguments(hyper, luck)))
+        beside = nullcontext() if self.program.goes_beside_others else _alone
+        with self.precision(), beside:
+            found = jax.device_get(self.program.run(*self._arguments(hyper, luck)))
         found = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:runs], found)
         return found._replace(oracle=found.oracle * self.share) if self.share != 1 else found
 
@@ -244,6 +258,18 @@ def precision(problem: Problem) -> Callable[[], Any]:
     return partial(jax.enable_x64, True) if is_double else nullcontext
 
 
+#: Operations that wait for XLA's pool of threads from inside it. Two programs at once in which each
+#: thread of the pool waits for the others would wait for ever.
+_WAITING = ("custom_call", "fft", "convolution", "sort")
+_alone = threading.Lock()
+
+
+class _Program(NamedTuple):
+    run: Any
+    compile_seconds: float
+    goes_beside_others: bool
+
+
 @lru_cache(maxsize=128)
 def _compiled(
     contender: Contender,
@@ -253,11 +279,12 @@ def _compiled(
     treedef: Any,
     shapes: tuple[Any, ...],
     is_double: bool,
-) -> tuple[Any, float]:
-    """The program, and the seconds that compiling it took."""
+) -> _Program:
     structs = [jax.ShapeDtypeStruct(of.shape, of.dtype, weak_type=of.weak_type) for of in shapes]
     arguments = jax.tree.unflatten(treedef, structs)
     began = time.perf_counter()
     lowered = _sweep.lower(*arguments, contender=contender, fixed=fixed, rows=rows, every=every)
-    compiled = lowered.compile()
-    return compiled, time.perf_counter() - began
+    run = lowered.compile()
+    seconds = time.perf_counter() - began
+    text = lowered.as_text()
+    return _Program(run, seconds, not any(f"stablehlo.{name}" in text for name in _WAITING))

@@ -20,7 +20,7 @@ def label_ends(ax: Axes, ends: Mapping[str, float], styles: Mapping[str, Line]) 
     """
     if not ends:
         return
-    names = sorted(ends, key=lambda name: ends[name])
+    names = sorted(ends, key=lambda name: ends[name])  # of equals, the last named stays above
     heights = np.array([_height(ax, ends[name]) for name in names])
     for name, at, beside in zip(names, heights, _apart(heights), strict=True):
         ax.annotate(
@@ -35,6 +35,7 @@ def label_ends(ax: Axes, ends: Mapping[str, float], styles: Mapping[str, Line]) 
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-",
+                "relpos": (0.0, 0.5),
                 "color": styles[name].color,
                 "linestyle": styles[name].linestyle,
                 "linewidth": 0.8,

@@ -58,9 +58,9 @@ def race(
         across, costs = _curves(one, against)
         low, middle, high = np.quantile(costs - floor, (0.2, 0.5, 0.8), axis=0, method="nearest")
         tiny = np.finfo(float).tiny
-        ax.plot(across, np.maximum(middle, tiny), label=name, linewidth=1.3, **_line(styles[name]))
+        ax.plot(across, np.maximum(middle, tiny), label=name, **_line(styles[name]))
         ax.fill_between(
-            across, np.maximum(low, tiny), high, color=styles[name].color, alpha=0.12, linewidth=0
+            across, np.maximum(low, tiny), high, color=styles[name].color, alpha=0.1, linewidth=0
         )
         ends[name] = float(middle[-1])
     target = standing.target - floor
@@ -131,7 +131,7 @@ def sensitivity(
         else:
             up = diverged.mean(axis=1)
         style = styles[one.optimiser]
-        ax.plot(rates[order], up[order], label=one.optimiser, linewidth=1.3, **_line(style))
+        ax.plot(rates[order], up[order], label=one.optimiser, **_line(style))
         if what == "cost":
             ax.plot(rates[one.winner], up[one.winner], "*", color=style.color, markersize=10)
         ends[one.optimiser] = float(up[order][-1])
@@ -271,7 +271,6 @@ def _draw_profiles(
             [0.0, *of.share, of.share[-1] if of.share.size else 0.0],
             where="post",
             label=name,
-            linewidth=1.3,
             **_line(styles[name]),
         )
         ends[name] = float(of.share[-1]) if of.share.size else 0.0
@@ -283,7 +282,14 @@ def _draw_profiles(
 
 
 def _line(style: Line) -> dict[str, Any]:
-    return {"color": style.color, "linestyle": style.linestyle}
+    return {
+        "color": style.color,
+        "linestyle": style.linestyle,
+        "linewidth": 1.3,
+        "marker": style.marker,
+        "markersize": 4,
+        "markevery": 0.11,  # of the length of the axes
+    }
 
 
 def _is_drawn(one: Race, against: str) -> bool:

@@ -1,6 +1,6 @@
 """Problems to race on: each a pure cost with its start, known minimum and dimension."""
 
-from ._base import Draw, Problem, View, anywhere, from_cost, scattered
+from ._base import Draw, Problem, View, anywhere, from_cost, noisy, scattered
 from ._course import curve, heights
 from ._mgh import MGH, more_garbow_hillstrom
 from ._named import NAMES, SETS, named
@@ -24,6 +24,7 @@ __all__ = [
     "logistic_regression",
     "more_garbow_hillstrom",
     "named",
+    "noisy",
     "quadratic",
     "ravine",
     "rosenbrock",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from .. import _check
+from .._noisy import Noisy
 from .._precision import in_precision_of
 from .._problem import LeastSquares
 from .._random import as_key
@@ -106,6 +107,16 @@ def from_cost(
     start = _check.float_params(start, cost)
     draw = scattered(start, spread) if draw is None else draw
     return Problem(called, cost, start, minimum, minimiser, draw, view)
+
+
+def noisy(problem: Problem, noise: float) -> Problem:
+    """The problem seen through noise, other at every step: see :class:`mlcalc_jax.Noisy`.
+
+    Raises:
+        ValueError: ``noise`` is negative or not finite.
+    """
+    cost = Noisy(problem.cost, noise)
+    return replace(problem, name=f"noisy({problem.name}, {noise:g})", cost=cost)
 
 
 def scattered(start: Params, spread: float = 0.1) -> Draw:
