@@ -38,7 +38,7 @@ def quadratic(condition: float = 100.0, dimension: int = 2) -> Problem:
     if dimension == 2:
         parts = {name: part[0] for name, part in parts.items()}
     return Problem(
-        name=f"quadratic({condition:g}, {dimension})",
+        name=f"quadratic({condition:.12g}, {dimension})",
         cost=Partial(_quadratic, parts),
         start={name: np.ones_like(part) for name, part in parts.items()},
         minimum=0.0,

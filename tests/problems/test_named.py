@@ -51,6 +51,15 @@ def test_made_twice_compiles_once(name: str) -> None:
 
 
 @every_name
+@pytest.mark.usefixtures("double")
+def test_float32_stays_float32(name: str) -> None:
+    """JAX would promote: a constant of float64 in a cost makes float64 of it under the x64 flag."""
+    problem = P.named(name)
+    cost, start = jax.tree.map(np.float32, (problem.cost, problem.start))
+    assert jax.eval_shape(cost, start).dtype == np.float32
+
+
+@every_name
 def test_its_name_gives_it_again(name: str) -> None:
     problem = P.named(name)
     again = P.named(problem.name)

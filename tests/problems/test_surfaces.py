@@ -49,6 +49,16 @@ def test_himmelblau_has_its_four_published_minima() -> None:
         assert float(cost({"x": np.float64(x), "y": np.float64(y)})) < 1e-9
 
 
+def test_beale_tends_to_a_value_above_zero_far_away() -> None:
+    """Closed form: for y -> 1, 1 - y^k is k (1 - y): a parabola in a = x (1 - y) is left."""
+    cost = mc.problems.beale().cost
+    a = (1.5 + 2 * 2.25 + 3 * 2.625) / 14
+    limit = (1.5 - a) ** 2 + (2.25 - 2 * a) ** 2 + (2.625 - 3 * a) ** 2
+    far = {"x": np.float64(-1e8), "y": np.float64(1 + a / 1e8)}
+    assert_allclose(float(cost(far)), limit, rtol=1e-6)
+    assert f"{limit:.2f}" == "0.45"
+
+
 @pytest.mark.usefixtures("double")
 def test_curvatures_are_those_of_the_docstrings() -> None:
     """Closed forms: the Hessians at the saddle and at the bottom of the ravine."""

@@ -51,7 +51,7 @@ def penalty_2(p: Any, _: Any) -> Residuals:
     and ``sum_j (n - j + 1) p_j^2 - 1``.
     """
     p, n = jnp.asarray(p), len(p)
-    e, target = jnp.exp(p / 10), jnp.exp(jnp.arange(1, n + 1) / 10)
+    e, target = jnp.exp(p / 10), jnp.exp(jnp.arange(1, n + 1, dtype=p.dtype) / 10)
     small = [e[1:] + e[:-1] - target[1:] - target[:-1], e[1:] - jnp.exp(-0.1)]
     last = jnp.sum(jnp.arange(n, 0, -1) * p**2) - 1
     return jnp.hstack([p[0] - 0.2, *(jnp.sqrt(1e-5) * part for part in small), last])
@@ -152,7 +152,7 @@ def chebyquad(p: Any, _: Any) -> Residuals:
         T.append(2 * x * T[-1] - T[-2])
     i = np.arange(1, n + 1)
     integral = np.where(i % 2 == 0, -1 / np.where(i == 1, 1, i**2 - 1), 0)
-    return jnp.mean(jnp.stack(T[1:]), axis=1) - integral
+    return jnp.mean(jnp.stack(T[1:]), axis=1) - integral.astype(x.dtype)
 
 
 _N = 10  # parameters, where the paper leaves the choice
