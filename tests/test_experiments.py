@@ -159,19 +159,43 @@ def test_fit_heights_fits_measured_adults(cli: Cli, tmp_path: Path, sex: Any) ->
 def test_compare_optimisers_tells_them_apart(
     cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Least-squares methods find the known optimum of the heights; Newton does not."""
+    """Least-squares methods find the known optimum of the heights; Newton mostly does not."""
     out = tmp_path / "run"
-    assert cli("compare_optimisers", "--quick", "--curve-steps", 3, "--out", out) == 0
-    rows = {row["optimiser"]: row for row in table(out / "heights.csv")}
-    assert len(rows) == 8
-    assert len(table(out / "curve.csv")) == 8
-    for name in ("Levenberg-Marquardt", "Gauss-Newton", "L-BFGS", "steepest descent (2000)"):
-        assert float(rows[name]["final_cost"]) == pytest.approx(4.392454e-4, rel=1e-6)
-    assert float(rows["Newton"]["final_cost"]) > 0.015
-    swing = np.load(out / "heights_Gauss-Newton.npz")["params['mu']"]
-    assert swing.max() == pytest.approx(193, abs=0.5)
+    options = ("--quick", "--problems", "heights", "rosenbrock", "--trials", 6, "--out", out)
+    assert cli("compare_optimisers", *options) == 0
+    rows = {(row["problem"], row["optimiser"]): row for row in table(out / "medians.csv")}
+    assert len(rows) == 16
+    for name in ("Levenberg-Marquardt", "L-BFGS"):
+        row = rows["heights", name]
+        assert float(row["lowest_cost"]) == pytest.approx(4.392454e-4, rel=1e-6)
+        assert float(row["share"]) == 1
+    assert float(rows["heights", "Newton"]["share"]) < 0.5
+    assert float(rows["rosenbrock", "Gauss-Newton"]["steps_to_target"]) == 2  # from anywhere
     assert "Levenberg-Marquardt" in capsys.readouterr().out
-    assert (out / "heights_paths.svg").exists()
+    assert "fresh seeds; those count" in (out / "report.txt").read_text()
+    race = mc.Comparison.load(out / "comparison.npz")
+    assert len(table(out / "runs.csv")) == len(race.records())
+    figures = ("heights_race", "heights_sensitivity", "heights_paths", "rosenbrock_race")
+    for name in (*figures, "profiles"):
+        assert (out / f"{name}.svg").stat().st_size > 10_000
+
+
+def test_tournament_on_three_problems(
+    cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All twelve and one of optax.contrib; who solves most comes first, and it can be resumed."""
+    options = ("--problems", "line", "rosenbrock", "--seeds", 3, "--tuning-seeds", 2, "--quick")
+    kept = ("--contrib", "prodigy", "--resume", tmp_path / "kept")
+    assert cli("tournament", *options, *kept, "--out", tmp_path / "run") == 0
+    rows = table(tmp_path / "run" / "summary.csv")
+    assert len(rows) == 13
+    shares = {row["optimiser"]: float(row["share"]) for row in rows}
+    assert shares["Gauss-Newton"] == shares["Levenberg-Marquardt"] == 1
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)
+    assert "prodigy" in capsys.readouterr().out
+    assert len(list((tmp_path / "kept").glob("*.npz"))) == 26
+    assert cli("tournament", *options, *kept, "--out", tmp_path / "again") == 0
+    assert table(tmp_path / "again" / "summary.csv") == rows
 
 
 def test_divergence_is_said_and_the_path_kept(
@@ -231,7 +255,11 @@ BAD_FILES = {
         ("draw_curve", "--sizes 1 6 7", "sizes must begin with 1 and end with 2"),
         ("draw_curve", "--sizes 1 0 2", "sizes[1] must be at least 1"),
         ("draw_curve", "--steps 0", "steps must be at least 1"),
-        ("compare_optimisers", "--curve-steps 0", "must be at least 1"),
+        ("compare_optimisers", "--steps 0", "steps must be at least 1"),
+        ("compare_optimisers", "--problems heigths", "there is no problem 'heigths'"),
+        ("compare_optimisers", "--problems", "name at least one problem"),
+        ("compare_optimisers", "--problems heights --target 1e-9", "below the known minimum"),
+        ("tournament", "--contrib nobody", "optax.contrib has no optimiser 'nobody'"),
         ("draw_curve", "--out row.csv", "row.csv already holds something"),
         ("draw_curve", "--out row.csv/below", "row.csv"),
         ("draw_curve", "--out .", "already holds something"),

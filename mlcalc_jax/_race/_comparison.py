@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ._contenders import RATES
+from ._files import read_arrays, write_arrays
 from ._standing import Interval, Outcome, median_interval, share_interval
 
 _FORMAT = 1
@@ -257,13 +258,7 @@ class Comparison:
             "races": heads,
         }
         file = FilePath(path).expanduser()
-        part = file.with_name(f".{file.name}.part")
-        try:
-            with part.open("wb") as opened:
-                np.savez_compressed(opened, allow_pickle=False, about=json.dumps(about), **arrays)
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)
+        write_arrays(file, {"about": np.array(json.dumps(about)), **arrays})
 
     @classmethod
     def load(cls, path: str | FilePath) -> "Comparison":
@@ -274,9 +269,8 @@ class Comparison:
             ValueError: it is no such file.
         """
         try:
-            with np.load(FilePath(path).expanduser(), allow_pickle=False) as file:
-                about = json.loads(str(file["about"]))
-                arrays = {name: file[name] for name in file.files if name != "about"}
+            arrays = read_arrays(FilePath(path).expanduser())
+            about = json.loads(str(arrays.pop("about")))
             if about["format"] != _FORMAT:
                 raise KeyError
             races = []
@@ -284,7 +278,7 @@ class Comparison:
                 mine = {n.split("/", 1)[1]: v for n, v in arrays.items() if n.startswith(f"{k}/")}
                 head["settings"] = {name: mine.pop(f"settings/{name}") for name in head["settings"]}
                 races.append(Race(**head | mine))
-        except (ValueError, KeyError, TypeError, EOFError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is no saved comparison") from error
         standings = tuple(Standing(**standing) for standing in about["problems"])
         return cls(standings, tuple(races), about["protocol"])

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ._files import read_arrays, write_arrays
 
 _RULES = "rules.json"
 
@@ -36,21 +37,13 @@ class Store:
     def read(self, name: str) -> dict[str, np.ndarray] | None:
         """What was written by that name; None if it is not there, or not whole."""
         try:
-            with np.load(self._file(name), allow_pickle=False) as file:
-                return dict(file)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            return read_arrays(self._file(name))
+        except (OSError, ValueError):
             return None
 
     def write(self, name: str, arrays: Mapping[str, Any]) -> None:
         """Keep arrays by a name."""
-        file = self._file(name)
-        part = file.with_name(f".{file.name}")
-        try:
-            with part.open("wb") as opened:
-                np.savez_compressed(opened, allow_pickle=False, **arrays)
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)
+        write_arrays(self._file(name), arrays)
 
     def _file(self, name: str) -> Path:
         plain = "".join(c if c.isalnum() else "_" for c in name)[:60]

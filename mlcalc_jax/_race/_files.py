@@ -1,0 +1,38 @@
+"""Arrays by name in one file of NumPy's NPZ format, without pickle; whole or not there."""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
+    """Write beside the file, then put the new one in its place.
+
+    Raises:
+        OSError: it cannot be written; nothing is left beside it.
+    """
+    part = file.with_name(f".{file.name}.part")
+    try:
+        with part.open("wb") as opened:
+            np.savez_compressed(opened, allow_pickle=False, **arrays)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_arrays(file: Path) -> dict[str, np.ndarray]:
+    """What :func:`write_arrays` wrote.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no such file, or not whole.
+    """
+    with file.open("rb") as opened:
+        try:
+            with np.load(opened, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{file} holds no arrays") from error
