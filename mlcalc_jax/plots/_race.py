@@ -1,5 +1,6 @@
 """A race of optimisers: cost against what it took, sensitivity to the learning rate, profiles."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -293,7 +294,7 @@ def _line(style: Line) -> dict[str, Any]:
 
 
 def _is_drawn(one: Race, against: str) -> bool:
-    return against != "seconds" or np.isfinite(one.second_per_step)
+    return against != "seconds" or math.isfinite(one.second_per_step)
 
 
 def _curves(one: Race, against: str) -> tuple[np.ndarray, np.ndarray]:
