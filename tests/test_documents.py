@@ -60,5 +60,5 @@ def test_there_are_notebooks() -> None:
     assert {file.stem for file in NOTEBOOKS} >= {
         *("backpropagation", "fitting_heights", "your_own_model"),
         *("slopes", "derivatives", "surface", "approximations", "chain_rule"),
-        *("newton_raphson", "lagrange", "regression", "landscape", "sandpit"),
+        *("newton_raphson", "lagrange", "regression", "landscape", "sandpit", "race"),
     }
