@@ -1,7 +1,5 @@
 """The front door: ``compare``."""
 
-import hashlib
-import json
 import math
 import os
 import threading
@@ -15,15 +13,13 @@ import jax
 import numpy as np
 
 from .. import _check
-from .._minimise import checked_cost
 from .._precision import holds_tracer
 from .._progress import Progress, told
 from .._types import Cost, Params
-from ..problems import Problem, from_cost
+from ..problems import Problem
 from ._comparison import Comparison, Race, Standing
 from ._contenders import (
     Contender,
-    Range,
     as_contenders,
     log_uniform,
     settings,
@@ -31,13 +27,11 @@ from ._contenders import (
 from ._contenders import (
     learning_rates as checked_rates,
 )
-from ._oracle import WEIGHTS
 from ._replay import Descent
+from ._rules import Rules, Target, checked_problems, checked_root, checked_targets, fingerprint
 from ._standing import Outcome, chosen, outcomes, taken
 from ._store import Store
 from ._sweep import Luck, Sweep, Swept, luck_of, precision
-
-Target = float | Mapping[str, float] | None
 
 
 def compare(
@@ -113,22 +107,22 @@ def compare(
     """
     if holds_tracer((problem, params)):
         raise TypeError("compare runs on the host: it cannot be called under jit, vmap or grad")
-    problems = _problems(problem, params)
+    problems = checked_problems(problem, params)
     contenders = as_contenders(optimisers)
     rates, trials = checked_rates(
         log_uniform(1e-6, 1e4) if learning_rates is None else learning_rates, trials
     )
-    rules = _Rules(
+    rules = Rules(
         steps=_check.count("steps", steps),
         rates=rates,
         trials=trials,
         quasi_random=quasi_random,
         tuning=np.arange(_check.count("tuning_seeds", tuning_seeds)),
         fresh=tuning_seeds + np.arange(_check.count("seeds", seeds)),
-        target=_targets(target, problems),
+        target=checked_targets(target, problems),
         multiple=multiple,
         tolerance=tolerance,
-        root=_root(key),
+        root=checked_root(key),
         repeats=_check.count("repeats", repeats, least=0),
         memory=_check.count("memory", memory),
     )
@@ -141,62 +135,8 @@ def compare(
         raise ValueError("resume needs out, the folder to carry on with")
     store = None
     if out is not None:
-        store = Store(Path(out).expanduser(), _fingerprint(problems, contenders, rules), resume)
+        store = Store(Path(out).expanduser(), fingerprint(problems, contenders, rules), resume)
     return _Comparing(contenders, rules, store, told(progress, " runs")).of(problems)
-
-
-class _Rules(NamedTuple):
-    """What holds for every contender."""
-
-    steps: int
-    rates: Range | np.ndarray
-    trials: int
-    quasi_random: bool
-    tuning: np.ndarray
-    fresh: np.ndarray
-    target: dict[str, float]
-    multiple: float | None
-    tolerance: float
-    root: int
-    repeats: int
-    memory: int
-
-    def every(self, contenders: int) -> int:
-        """Every how many steps are kept, so that the histories of a problem fit the memory."""
-        runs = contenders * self.trials * len(self.tuning)
-        return max(1, -(-runs * (self.steps + 1) * _BYTES_A_ROW // self.memory))
-
-    def stated(self) -> dict[str, Any]:
-        """The rules for people, and for a file."""
-        if self.target:
-            shown = " and ".join(f"{value:.6g} ({name})" for name, value in self.target.items())
-        elif self.multiple is not None:
-            shown = f"{self.multiple:g} times the lowest cost found by anyone"
-        else:
-            shown = (
-                f"the known minimum, or the lowest cost found, plus {self.tolerance:g} of the way"
-            )
-        rates = self.rates
-        return {
-            "steps": self.steps,
-            "trials": self.trials,
-            "learning_rates": (
-                f"{rates.low:g} to {rates.high:g}{', a Halton sequence' * self.quasi_random}"
-                if isinstance(rates, Range)
-                else ", ".join(f"{rate:g}" for rate in rates)
-            ),
-            "tuning_seeds": self.tuning.tolist(),
-            "seeds": self.fresh.tolist(),
-            "target": shown,
-            "key": self.root,
-            "weights": list(WEIGHTS),
-            "repeats": self.repeats,
-            "device": jax.devices()[0].device_kind,
-            "jax": jax.__version__,
-        }
-
-
-_BYTES_A_ROW = 24  # cost, lowest cost and oracle cost
 
 
 class _Comparing:
@@ -205,7 +145,7 @@ class _Comparing:
     def __init__(
         self,
         contenders: dict[str, Contender],
-        rules: _Rules,
+        rules: Rules,
         store: Store | None,
         tell: Callable[[int, int], None],
     ) -> None:
@@ -330,10 +270,10 @@ class _Comparing:
 
     def _standing(self, problem: Problem, tuned: Mapping[str, "_Tuned"], luck: Luck) -> Standing:
         rules = self.rules
-        lowest = [one.runs.lowest[..., -1].min() for one in tuned.values() if not one.error]
-        starts = [one.runs.cost[0, :, 0] for one in tuned.values() if not one.error]
-        best = float(min(lowest, default=math.inf))
-        start = float(np.median(starts[0])) if starts else math.inf
+        ran = [one.runs for one in tuned.values() if not one.error]
+        best = float(min((runs.lowest[..., -1].min() for runs in ran), default=math.inf))
+        starts = ran[0].cost[0, :, 0] if ran else np.array([])
+        start = float(np.median(starts[np.isfinite(starts)])) if np.isfinite(starts).any() else best
         if problem.name in rules.target:
             target = rules.target[problem.name]
         elif rules.multiple is not None:
@@ -341,6 +281,8 @@ class _Comparing:
         else:
             floor = best if problem.minimum is None else problem.minimum
             target = floor + rules.tolerance * (start - floor)
+        if not math.isfinite(target):  # no run was anywhere finite: there is nothing to reach
+            target = -math.inf
         return Standing(problem.name, problem.dimension, start, problem.minimum, best, target)
 
     def _chosen(self, runs: Swept, target: float) -> int:
@@ -409,82 +351,6 @@ _ROWS_KEPT = 512  # of a run in the result; times to the target come from all
 
 def _rows(luck: Luck, which: Any) -> Luck:
     return jax.tree.map(lambda leaf: leaf[which], luck)
-
-
-def _problems(problem: Any, params: Params | None) -> tuple[Problem, ...]:
-    """The problems, each with a cost that was tried."""
-    if isinstance(problem, Problem) or (callable(problem) and not isinstance(problem, Sequence)):
-        given = [problem]
-    elif isinstance(problem, Iterable):
-        given = list(problem)
-    else:
-        raise TypeError(f"problem must be a Problem, several, or a cost, got {problem!r}")
-    if not given:
-        raise ValueError("there are no problems to race on")
-    if params is not None:
-        if len(given) > 1 or isinstance(given[0], Problem):
-            raise ValueError("params is the start of a bare cost: a Problem has its own")
-        given = [from_cost(given[0], params)]
-    for one in given:
-        if not isinstance(one, Problem):
-            raise TypeError(f"a bare cost needs params, the start: got {one!r}")
-        with precision(one)():
-            checked_cost(one.cost, one.draw_start(0))
-    names = [one.name for one in given]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"problems must have different names, got {', '.join(twice)} twice")
-    return tuple(given)
-
-
-def _targets(target: Target, problems: Sequence[Problem]) -> dict[str, float]:
-    if target is None:
-        return {}
-    names = [problem.name for problem in problems]
-    named = dict(target) if isinstance(target, Mapping) else dict.fromkeys(names, target)
-    if unknown := named.keys() - set(names):
-        raise ValueError(f"target names no problem: {', '.join(map(str, unknown))}")
-    for problem in problems:
-        value = named.get(problem.name)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-            raise TypeError(f"target must be a number, got {value!r}")
-        if not math.isfinite(value):
-            raise ValueError(f"target must be finite, got {value}")
-        if problem.minimum is not None and value < problem.minimum:
-            raise ValueError(
-                f"target {value:g} is below the known minimum of {problem.name}, "
-                f"{problem.minimum:g}"
-            )
-    return {name: float(value) for name, value in named.items()}
-
-
-def _root(key: Any) -> int:
-    root = _check.count("key", key, least=0)
-    if root >= 1 << 32:
-        raise ValueError(f"key must have at most 32 bits, got {key}")
-    return root
-
-
-def _fingerprint(
-    problems: Sequence[Problem], contenders: Mapping[str, Contender], rules: _Rules
-) -> dict[str, Any]:
-    """What a folder must have been made with to be carried on with."""
-    about = rules.stated()
-    for name in ("seeds", "target", "repeats"):  # which tuning does not hang on
-        del about[name]
-    about["every"] = rules.every(len(contenders))
-    for problem in problems:
-        with precision(problem)():
-            start = problem.draw_start(0)
-            value = float(problem.cost(start))
-        leaves = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(start))
-        seen = hashlib.sha256(leaves + np.float64(value).tobytes()).hexdigest()[:16]
-        about[f"problem {problem.name}"] = seen
-    for name, one in contenders.items():
-        made = getattr(one.factory, "__name__", type(one.factory).__name__)
-        about[f"optimiser {name}"] = f"{made} {one.fixed} {one.space}"
-    return json.loads(json.dumps(about))
 
 
 def _one_line(error: Exception) -> str:

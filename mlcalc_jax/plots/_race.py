@@ -54,7 +54,8 @@ def race(
     floor = 0.0 if standing.minimum is None else standing.minimum
     runs = {one.optimiser: one for one in comparison.races if one.problem == standing.name}
     shown = {n: one for n, one in runs.items() if not one.error and _is_drawn(one, against)}
-    ends = {}
+    ends: dict[str, float] = {}
+    reach: list[float] = []
     for name, one in shown.items():
         across, costs = _curves(one, against)
         low, middle, high = np.quantile(costs - floor, (0.2, 0.5, 0.8), axis=0, method="nearest")
@@ -64,24 +65,29 @@ def race(
             across, np.maximum(low, tiny), high, color=styles[name].color, alpha=0.1, linewidth=0
         )
         ends[name] = float(middle[-1])
+        reach += [float(across[0]), float(across[-1])]
     target = standing.target - floor
-    ax.axhline(target, color="0.4", linewidth=0.8, linestyle=(0, (4, 3)))
-    ax.set(xscale="log" if against != "steps" else "symlog", yscale="log", xlabel=_AXES[against])
     if against == "steps":
         ax.set_xscale("symlog", linthresh=1)
         ax.set_xlim(left=0)
-    lowest = max(min(ends.values(), default=target), 1e-6 * target)
-    ax.set_ylim(bottom=0.3 * min(lowest, target) if target > 0 else None)
+    elif reach:
+        ax.set(xscale="log", xlim=(0.8 * min(reach), 1.25 * max(reach)))
+    ax.set_xlabel(_AXES[against])
     ax.set_ylabel("lowest cost so far" + (" above the minimum" if floor else ""))
-    ax.annotate(
-        "target",
-        (0.99, target),
-        xycoords=("axes fraction", "data"),
-        ha="right",
-        va="bottom",
-        fontsize="x-small",
-        color="0.3",
-    )
+    if 0 < target < np.inf:
+        ax.set_yscale("log")
+        lowest = max(min(ends.values(), default=target), 1e-6 * target)
+        ax.set_ylim(bottom=0.3 * min(lowest, target))
+        ax.axhline(target, color="0.4", linewidth=0.8, linestyle=(0, (4, 3)))
+        ax.annotate(
+            "target",
+            (0.99, target),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="bottom",
+            fontsize="x-small",
+            color="0.3",
+        )
     if labels:
         label_ends(ax, ends, styles)
     return ax
@@ -118,7 +124,8 @@ def sensitivity(
     standing = comparison.standing(problem)
     styles = lines(comparison.optimisers) if styles is None else styles
     ax = axes(ax, 7.0, 4.4)
-    ends = {}
+    ends: dict[str, float] = {}
+    reach: list[float] = []
     floor = standing.minimum or 0.0
     for one in comparison.races:
         rates = _rates(one)
@@ -136,12 +143,14 @@ def sensitivity(
         if what == "cost":
             ax.plot(rates[one.winner], up[one.winner], "*", color=style.color, markersize=10)
         ends[one.optimiser] = float(up[order][-1])
+        reach += [float(rates.min()), float(rates.max())]
     if not ends:
         raise ValueError("no optimiser of this comparison has a learning rate to tune")
-    ax.set(xscale="log", xlabel="learning rate")
+    ax.set(xscale="log", xlim=(0.7 * min(reach), 1.4 * max(reach)), xlabel="learning rate")
     if what == "cost":
-        ax.set_yscale("log")
-        ax.axhline(standing.target - floor, color="0.4", linewidth=0.8, linestyle=(0, (4, 3)))
+        if 0 < standing.target - floor < np.inf:
+            ax.set_yscale("log")
+            ax.axhline(standing.target - floor, color="0.4", linewidth=0.8, linestyle=(0, (4, 3)))
         ax.set_ylabel("median lowest cost" + (" above the minimum" if floor else ""))
     else:
         ax.set(ylim=(-0.04, 1.04), ylabel="share of runs that diverged")

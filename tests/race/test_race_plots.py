@@ -1,7 +1,9 @@
 """What the pictures of a race show, read back from what was drawn."""
 
+from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
@@ -105,6 +107,23 @@ def test_animation_ends_where_the_picture_does(race: mc.Comparison) -> None:
     first = {name: line.get_xdata().size for name, line in named(ax).items()}
     assert all(first[name] < whole[name] for name in whole)
     animation._draw_was_started = True  # type: ignore[attr-defined]
+
+
+def test_a_race_that_nobody_finished_is_drawn_too(tmp_path: Path) -> None:
+    """A cost that is NaN everywhere, and one without a lower bound: no warning, no error."""
+    quick: dict[str, Any] = {
+        "steps": 5,
+        "learning_rates": [0.1],
+        "tuning_seeds": 1,
+        "seeds": 2,
+        "repeats": 0,
+    }
+    for cost in (lambda p: jnp.sum(p["x"]) * jnp.nan, lambda p: -jnp.sum(p["x"] ** 2)):
+        race = mc.compare(cost, {"sgd": optax.sgd}, params={"x": np.ones(2)}, **quick)
+        assert race.races[0].cost.shape == (2, 6)
+        for draw in (mc.plots.race, mc.plots.sensitivity, mc.plots.performance_profile):
+            draw(race)
+            plt.savefig(tmp_path / "picture.png")
 
 
 def test_wrong_names_are_refused(race: mc.Comparison) -> None:
