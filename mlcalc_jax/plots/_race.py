@@ -59,6 +59,8 @@ def race(
     for name, one in shown.items():
         across, costs = _curves(one, against)
         low, middle, high = np.quantile(costs - floor, (0.2, 0.5, 0.8), axis=0, method="nearest")
+        if not np.isfinite(middle).any():
+            continue
         tiny = np.finfo(float).tiny
         ax.plot(across, np.maximum(middle, tiny), label=name, **_line(styles[name]))
         ax.fill_between(
@@ -138,13 +140,15 @@ def sensitivity(
             up = np.quantile(lowest - floor, 0.5, axis=1, method="nearest")
         else:
             up = diverged.mean(axis=1)
+        reach += [float(rates.min()), float(rates.max())]
+        if not np.isfinite(up).any():
+            continue
         style = styles[one.optimiser]
         ax.plot(rates[order], up[order], label=one.optimiser, **_line(style))
         if what == "cost":
             ax.plot(rates[one.winner], up[one.winner], "*", color=style.color, markersize=10)
         ends[one.optimiser] = float(up[order][-1])
-        reach += [float(rates.min()), float(rates.max())]
-    if not ends:
+    if not reach:
         raise ValueError("no optimiser of this comparison has a learning rate to tune")
     ax.set(xscale="log", xlim=(0.7 * min(reach), 1.4 * max(reach)), xlabel="learning rate")
     if what == "cost":
