@@ -289,6 +289,9 @@ def test_bands() -> None:
         low, high = fit.band(at, kind=kind)
         assert_allclose((high - low) / 2, t * np.sqrt(variance + extra), rtol=1e-9)
         assert_allclose((high + low) / 2, line.slope * at + line.intercept, rtol=1e-9)
+    correlated = mc.fit(mc.models.line, None, X, Y, y_covariance=np.eye(60))
+    with pytest.raises(ValueError, match="no one sigma"):
+        correlated.band(at, kind="prediction")
 
 
 @pytest.mark.parametrize("kind", ["residual", "case"])
