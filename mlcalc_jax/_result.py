@@ -281,9 +281,11 @@ class Fit:
     ) -> Bootstrap:
         """Refit ``samples`` resampled data sets, all at once.
 
-        "residual" draws residuals with replacement and adds them to the fitted curve, "case" draws
-        whole points. The spread of the refitted parameters is their uncertainty, without the
-        delta method's assumption that the model is straight.
+        "residual" draws weighted residuals with replacement and adds them to the fitted curve,
+        "case" draws whole points. Of correlated data the residuals are whitened, r = L^-1 (f - y)
+        with the Cholesky factor L of the covariance of y, and come back as L r. The spread of the
+        refitted parameters is their uncertainty, without the delta method's assumption that the
+        model is straight.
         """
         return bootstrap(self, samples, kind, key)
 

@@ -308,6 +308,24 @@ def test_bootstrap_of_a_line(kind: Any) -> None:
     assert low["slope"] < line.slope < high["slope"]
 
 
+def test_bootstrap_of_correlated_data() -> None:
+    """Outside fact: the standard errors of generalised least squares, (A^T C^-1 A)^-1, in NumPy."""
+    C = 0.01 * np.exp(-np.abs(X[:, None] - X) / 0.4)
+    y = 2 * X - 1 + np.linalg.cholesky(C) @ NOISE
+    keep = np.arange(60) % 7 != 0
+    fit = mc.fit(mc.models.line, None, X, y, y_covariance=C, mask=keep)
+    samples = fit.bootstrap(2000)
+    A = np.stack([np.ones(60), X])[:, keep]
+    generalised = np.linalg.inv(A @ np.linalg.solve(C[np.ix_(keep, keep)], A.T))
+    stderr = np.sqrt(np.diag(generalised) * fit.reduced_chi_squared)
+    found = [samples.stderr[name] for name in ("intercept", "slope")]
+    assert_allclose(found, stderr, rtol=0.07)
+    ordinary = np.linalg.inv(A @ A.T) * C[0, 0]
+    assert np.all(np.abs(np.sqrt(np.diag(ordinary)) / stderr - 1) > 0.2)
+    with pytest.raises(ValueError, match="cannot be drawn by themselves"):
+        fit.bootstrap(10, kind="case")
+
+
 def test_derivative_of_a_fit_by_its_data() -> None:
     """Outside fact: the line's closed form; a nonlinear fit's central differences."""
     with jax.enable_x64(True):
