@@ -15,7 +15,7 @@ from jaxtyping import Array
 from . import _check
 from ._converge import State, Trace, converge, trace_of
 from ._global import gathered
-from ._linear import local as seen_from
+from ._linear import cost_and_curvature
 from ._linearity import is_linear
 from ._minimise import checked_cost, minimise
 from ._packing import Packed, packed
@@ -25,7 +25,7 @@ from ._precision import holds_tracer, in_precision_of
 from ._problem import LeastSquares, model_name
 from ._result import Fit
 from ._types import ArrayLike, Model, Params
-from ._uncertainty import covariance
+from ._uncertainty import covariance, standard_errors
 from .losses import Poisson
 from .optimisers._levenberg_marquardt import damping_of
 from .transforms import Transform
@@ -58,7 +58,8 @@ def fit(
     Minimises chi-squared, ``sum(((model(params, x) - y) / sigma)^2)``, or what the residuals cost
     under another ``loss``. Compiled once for a model and shapes of data: other data, another start
     or other bounds compile nothing. Works under ``jit`` and ``vmap``, and ``grad`` differentiates
-    the fitted parameters by the data (implicit function theorem; first derivatives only).
+    parameters, standard errors and covariance by the data (implicit function theorem; first
+    derivatives only, NaN where the data do not determine the parameters).
 
     A descent by Levenberg-Marquardt that stalls, or ends where the data do not determine the
     parameters, is tried once more from the same start with next to no damping; the lower end
@@ -276,11 +277,11 @@ def _solution(
     """All that a fit reports, at the end of its loop."""
     params = params_of(at)
     _, unravel = ravel_pytree(params)
-    cost, of = last.here
+    cost, R = last.here.cost, last.here.triangle.R
     if options.is_traced:
-        cost, of = seen_from(problem, params_of, at)
+        cost, R = cost_and_curvature(problem, params_of, at)
     expand = jax.jacfwd(lambda at: ravel_pytree(params_of(at))[0])(at)
-    found = covariance(of.R, expand)
+    found = covariance(R, expand)
     points = problem.points_that_count()
     freedoms = points - at.size
     matrix = found.matrix
@@ -297,7 +298,7 @@ def _solution(
         at_bound = (at <= limits[0]) | (at >= limits[1])
     return {
         "params": params,
-        "stderr": unravel(jnp.sqrt(jnp.diag(matrix))),
+        "stderr": unravel(standard_errors(matrix, expand)),
         "covariance": matrix,
         "cost": cost,
         "chi_squared": jnp.sum(r**2) if problem.loss is not None else cost,
@@ -310,7 +311,7 @@ def _solution(
         "undetermined": found.undetermined,
         "is_at_bound": at_bound,
         "at": at,
-        "triangle": of,
+        "triangle": last.here.triangle,
         "trace": trace_of(last.trace),
     }
 

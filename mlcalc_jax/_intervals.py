@@ -147,8 +147,10 @@ def bootstrap(fit: Any, samples: int, kind: str, key: Any) -> Bootstrap:
     if kind not in ("residual", "case"):
         raise ValueError(f'kind must be "residual" or "case", got {kind!r}')
     problem = fit.problem
-    if problem.cholesky is not None or jnp.ndim(problem.y) != 1:
-        raise ValueError("a bootstrap draws independent points of a 1-D y")
+    if jnp.ndim(problem.y) != 1:
+        raise ValueError("a bootstrap draws points of a 1-D y")
+    if kind == "case" and problem.cholesky is not None:
+        raise ValueError('correlated points cannot be drawn by themselves: use kind="residual"')
     if kind == "residual" and problem.loss is not None:
         raise ValueError('residuals are drawn for plain least squares: use kind="case"')
     run = partial(_bootstrap, fit.freedom, kind, samples)
@@ -178,19 +180,24 @@ def _bootstrap(
     limits = None if bounds is None else freedom.limits(*bounds)
     y = jnp.asarray(problem.y)
     sigma = jnp.broadcast_to(jnp.asarray(1.0 if problem.sigma is None else problem.sigma), y.shape)
+
+    def off(r: Array) -> Array:
+        """By how much y is off the curve, where the weighted residuals are r."""
+        return r * sigma if problem.cholesky is None else jnp.asarray(problem.cholesky) @ r
+
     weights = None if counts is None else jnp.asarray(counts, y.dtype)
     chances = None if weights is None else weights / jnp.sum(weights)
-    r = problem.residuals(params_of(at))
+    left = jnp.asarray(problem.residuals(params_of(at)))
+    curve = y + off(left)
     # Residuals of a fit are too short by the degrees of freedom it used.
     count = y.size if weights is None else jnp.sum(weights)
-    r = r * jnp.sqrt(count / (count - at.size))
-    curve = y + problem.residuals(params_of(at)) * sigma
+    r = left * jnp.sqrt(count / (count - at.size))
 
     def drawn(key: Array) -> LeastSquares:
         if kind == "residual":
             picked = jax.random.choice(key, r, (y.size,), p=chances)
             centre = jnp.sum(r) / count
-            return problem.replace(y=curve + (picked - centre) * sigma)
+            return problem.replace(y=curve + off(picked - centre))
         which = jax.random.choice(key, y.size, (y.size,), p=chances)
         times = jnp.zeros(y.size, y.dtype).at[which].add(1.0)
         is_in = times > 0

@@ -51,20 +51,40 @@ def local(
         cost, r, J = problem.local(params_of, at)
         return cost, triangle(jnp.concatenate([J, r[None]]).T)
 
+    cost, R = _over_pieces(problem, piece)
+    return Local(cost, Triangle(R[:-1, :-1], R[:-1, -1], R[-1, -1]))
+
+
+def cost_and_curvature(
+    problem: LeastSquares, params_of: Callable[[Array], Any], at: Float[Array, "parameters"]
+) -> tuple[Float[Array, ""], Float[Array, "parameters parameters"]]:
+    """The cost and the R of J alone, to be differentiated.
+
+    The triangle of ``[J | r]`` has no derivative where nothing of r is left beyond the parameters'
+    reach: an exact fit, or as many points as parameters.
+    """
+
+    def piece(problem: LeastSquares) -> tuple[Array, Array]:
+        cost, _, J = problem.local(params_of, at)
+        return cost, triangle(J.T)
+
+    return _over_pieces(problem, piece)
+
+
+def _over_pieces(
+    problem: LeastSquares, piece: Callable[[LeastSquares], tuple[Array, Array]]
+) -> tuple[Array, Array]:
+    """The cost and the triangle of the whole, of those of its pieces."""
     pieces = problem.pieces(PIECE)
     if pieces is None:
-        return _local(*piece(problem))
+        return piece(problem)
     number, nth, remainder = pieces
 
     def add(so_far: tuple[Array, Array], one: tuple[Array, Array]) -> tuple[Array, Array]:
         return so_far[0] + one[0], triangle(jnp.concatenate([so_far[1], one[1]]))
 
     whole = lax.fori_loop(1, number, lambda k, so_far: add(so_far, piece(nth(k))), piece(nth(0)))
-    return _local(*(whole if remainder is None else add(whole, piece(remainder))))
-
-
-def _local(cost: Array, R: Array) -> Local:
-    return Local(cost, Triangle(R[:-1, :-1], R[:-1, -1], R[-1, -1]))
+    return whole if remainder is None else add(whole, piece(remainder))
 
 
 def damped(of: Triangle, damping: Float[Array, "parameters"]) -> Triangle:

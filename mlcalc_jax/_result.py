@@ -19,6 +19,7 @@ from ._precision import in_precision_of
 from ._problem import LeastSquares, model_name
 from ._report import as_html, as_text
 from ._types import AnyArray, Params
+from .losses import Poisson
 
 
 @partial(
@@ -204,6 +205,10 @@ class Fit:
             level: of confidence, between 0 and 1.
             kind: "confidence" for the curve, "prediction" for a new observation.
             sigma: its standard deviation, for a prediction; that of the data if it is one number.
+
+        Raises:
+            ValueError: a level outside 0 to 1, an unknown kind, a prediction from data that have
+                no one sigma.
         """
         if kind not in ("confidence", "prediction"):
             raise ValueError(f'kind must be "confidence" or "prediction", got {kind!r}')
@@ -211,6 +216,10 @@ class Fit:
         f, spread = self._spread(x)
         variance = spread**2
         if kind == "prediction":
+            if sigma is None and (
+                self.problem.cholesky is not None or isinstance(self.problem.loss, Poisson)
+            ):
+                raise ValueError("the data have no one sigma: give that of the prediction")
             sigma = self.problem.sigma if sigma is None else sigma
             sigma = 1.0 if sigma is None else np.asarray(sigma)
             try:
@@ -272,9 +281,11 @@ class Fit:
     ) -> Bootstrap:
         """Refit ``samples`` resampled data sets, all at once.
 
-        "residual" draws residuals with replacement and adds them to the fitted curve, "case" draws
-        whole points. The spread of the refitted parameters is their uncertainty, without the
-        delta method's assumption that the model is straight.
+        "residual" draws weighted residuals with replacement and adds them to the fitted curve,
+        "case" draws whole points. Of correlated data the residuals are whitened, r = L^-1 (f - y)
+        with the Cholesky factor L of the covariance of y, and come back as L r. The spread of the
+        refitted parameters is their uncertainty, without the delta method's assumption that the
+        model is straight.
         """
         return bootstrap(self, samples, kind, key)
 

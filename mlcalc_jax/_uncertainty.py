@@ -30,11 +30,33 @@ def covariance(R: Float[Array, "free free"], expand: Float[Array, "parameters fr
     rounding = _rounding(R)
     condition = jnp.linalg.norm(scaled) * jnp.linalg.norm(lax.stop_gradient(inverse))
     regular = Covariance(spread @ spread.T, jnp.zeros(len(expand), bool))
-    return lax.cond(
-        condition * rounding < 1,
+    is_regular = condition * rounding < 1
+    found = lax.cond(
+        is_regular,
         lambda: regular,
         lambda: _singular(lax.stop_gradient(scaled), lax.stop_gradient(G), rounding),
     )
+    return found._replace(matrix=_differentiable_if(is_regular, found.matrix))
+
+
+def standard_errors(
+    matrix: Float[Array, "parameters parameters"], expand: Float[Array, "parameters free"]
+) -> Float[Array, "parameters"]:
+    """Roots of the diagonal; a parameter that nothing free moves has 0, and a derivative of 0."""
+    is_fixed = ~jnp.any(expand != 0, axis=1)
+    return jnp.where(is_fixed, 0, jnp.sqrt(jnp.where(is_fixed, 1, jnp.diag(matrix))))
+
+
+@jax.custom_jvp
+def _differentiable_if(condition: Bool[Array, ""], values: Array) -> Array:
+    """The values, whose derivative is NaN unless the condition holds."""
+    return values
+
+
+@_differentiable_if.defjvp
+def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    condition, values = primals
+    return values, tangents[1] * jnp.where(condition, 1, jnp.nan).astype(values.dtype)
 
 
 def is_well_conditioned(R: Float[Array, "free free"]) -> Bool[Array, ""]:

@@ -289,6 +289,9 @@ def test_bands() -> None:
         low, high = fit.band(at, kind=kind)
         assert_allclose((high - low) / 2, t * np.sqrt(variance + extra), rtol=1e-9)
         assert_allclose((high + low) / 2, line.slope * at + line.intercept, rtol=1e-9)
+    correlated = mc.fit(mc.models.line, None, X, Y, y_covariance=np.eye(60))
+    with pytest.raises(ValueError, match="no one sigma"):
+        correlated.band(at, kind="prediction")
 
 
 @pytest.mark.parametrize("kind", ["residual", "case"])
@@ -303,6 +306,24 @@ def test_bootstrap_of_a_line(kind: Any) -> None:
     assert_allclose(samples.stderr["intercept"], line.intercept_stderr, rtol=0.12)
     low, high = samples.interval(0.68)
     assert low["slope"] < line.slope < high["slope"]
+
+
+def test_bootstrap_of_correlated_data() -> None:
+    """Outside fact: the standard errors of generalised least squares, (A^T C^-1 A)^-1, in NumPy."""
+    C = 0.01 * np.exp(-np.abs(X[:, None] - X) / 0.4)
+    y = 2 * X - 1 + np.linalg.cholesky(C) @ NOISE
+    keep = np.arange(60) % 7 != 0
+    fit = mc.fit(mc.models.line, None, X, y, y_covariance=C, mask=keep)
+    samples = fit.bootstrap(2000)
+    A = np.stack([np.ones(60), X])[:, keep]
+    generalised = np.linalg.inv(A @ np.linalg.solve(C[np.ix_(keep, keep)], A.T))
+    stderr = np.sqrt(np.diag(generalised) * fit.reduced_chi_squared)
+    found = [samples.stderr[name] for name in ("intercept", "slope")]
+    assert_allclose(found, stderr, rtol=0.07)
+    ordinary = np.linalg.inv(A @ A.T) * C[0, 0]
+    assert np.all(np.abs(np.sqrt(np.diag(ordinary)) / stderr - 1) > 0.2)
+    with pytest.raises(ValueError, match="cannot be drawn by themselves"):
+        fit.bootstrap(10, kind="case")
 
 
 def test_derivative_of_a_fit_by_its_data() -> None:

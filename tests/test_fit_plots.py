@@ -63,6 +63,32 @@ def test_global_fit_and_its_refusals() -> None:
         mc.plots.fit(two)
 
 
+def test_bands_of_a_global_fit() -> None:
+    """Outside fact: lines that share nothing have the bands each has by itself."""
+    rng = np.random.default_rng(6)
+    xs, sigmas = [np.linspace(0, 2, 12), np.linspace(1, 4, 9)], [0.1, 0.3]
+    ys = [1 - xs[0] + 0.1 * rng.normal(size=12), 2 - xs[1] + 0.3 * rng.normal(size=9)]
+    start, both = {"slope": 0.0, "intercept": 0.0}, ("slope", "intercept")
+    together = mc.fit(mc.models.line, start, xs, ys, sigmas, local=both, absolute_sigma=True)
+    ax = mc.plots.fit(together, prediction=True)
+    predicted = [line for line in ax.lines if line.get_linestyle() == "--"]
+    for k, (x, y, sigma) in enumerate(zip(xs, ys, sigmas, strict=True)):
+        alone = mc.fit(mc.models.line, start, x, y, sigma, absolute_sigma=True)
+        grid = np.linspace(x.min(), x.max(), 400)
+        low, high = alone.band(grid)
+        name = f"95% confidence {k + 1}"
+        (band,) = [c for c in ax.collections if c.get_label() == name]
+        outline = np.asarray(band.get_paths()[0].vertices)
+        for edge in (low, high):
+            drawn = np.abs(outline[:, None] - np.stack([grid, edge], axis=1)[None]).max(axis=2)
+            assert_allclose(drawn.min(axis=0), 0, atol=1e-9)
+        edges = [np.asarray(line.get_ydata()) for line in predicted[2 * k : 2 * k + 2]]
+        assert_allclose(edges, alone.band(grid, kind="prediction"), rtol=1e-9)
+    varied = mc.fit(mc.models.line, start, xs, ys, [0.1, 0.1 + xs[1]], local=both)
+    with pytest.raises(ValueError, match="sigma differs from point to point"):
+        mc.plots.fit(varied, prediction=True)
+
+
 def test_contours(fitted: mc.Fit) -> None:
     """Outside fact: an ellipse of joint confidence reaches sqrt(2 F) standard errors."""
     ax = mc.plots.contours(fitted, "mu", "sigma", resolution=11, labels={"mu": "mu / mm"})

@@ -1,15 +1,16 @@
 """A fit beside its data: curve, band and residuals."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from matplotlib.axes import Axes
 
 from .._global import Together
-from .._precision import in_precision_of
 from .._result import Fit
-from ._style import BLUE, GREY, axes, figure, lines, style
+from ._style import GREY, Line, axes, figure, lines, style
+
+#: Points of a curve.
+_GRID = 400
 
 
 def fit(
@@ -25,13 +26,14 @@ def fit(
     """Data with error bars, the fitted curve with its confidence band, and weighted residuals.
 
     Error bars are sigma as given. Masked points are hollow. A global fit is drawn a colour for each
-    data set, without bands.
+    data set.
 
     Args:
         fit: a fit of one predictor, 1-D.
         x_label, y_label: of the axes; add the units.
         level: of the band.
-        prediction: whether to draw the band of new observations too; needs one sigma for all.
+        prediction: whether to draw the band of new observations too; needs one sigma for all of a
+            data set.
         residuals: whether to add a panel of weighted residuals below, on a new figure.
         ax: where to draw, without the panel; a new figure unless given.
 
@@ -39,9 +41,13 @@ def fit(
         the axes of data and curve.
 
     Raises:
-        ValueError: several predictors, or data that are not 1-D.
+        ValueError: several predictors, or data that are not 1-D; a sigma that differs from point
+            to point, for a prediction.
     """
     sets = _sets(fit)
+    grids = [np.linspace(one.x.min(), one.x.max(), _GRID) for one in sets]
+    curves = np.split(np.asarray(fit.predict(_at(fit, grids))), len(sets))
+    bands = _bands(fit, sets, grids, level, prediction)
     below = None
     if ax is None and residuals:
         with style():
@@ -53,10 +59,10 @@ def fit(
         look = styles[str(k)]
         name = f" {k + 1}" if len(sets) > 1 else ""
         _points(ax, one.x, one.y, one.sigma, one.counts, look, f"data{name}")
-        grid = np.linspace(one.x.min(), one.x.max(), 400)
-        ax.plot(grid, one.model(grid), color=look.color, label=f"fit{name}", zorder=3)
-        if len(sets) == 1:
-            _bands(ax, fit, grid, level, prediction)
+        ax.plot(grids[k], curves[k], color=look.color, label=f"fit{name}", zorder=3)
+        for kind, (low, high) in bands.items():
+            label = f"{level:.0%} {kind}{name}"
+            _band(ax, grids[k], low[k], high[k], look, label, is_filled=kind == "confidence")
         if below is not None:
             shown = one.counts
             everything = np.ones(shown.sum(), bool)
@@ -70,21 +76,14 @@ def fit(
     return ax
 
 
-class _Set:
-    """One data set of a fit, as NumPy arrays."""
+class _Set(NamedTuple):
+    """One data set of a fit."""
 
-    def __init__(self, fit: Fit, x: Any, y: Any, sigma: Any, counts: Any, r: Any, k: Any) -> None:
-        self.x, self.y, self.sigma, self.counts, self.residuals = x, y, sigma, counts, r
-        self._fit, self._k = fit, k
-
-    def model(self, grid: np.ndarray) -> np.ndarray:
-        whole = self._fit.model
-        if self._k is None:
-            return np.asarray(self._fit.predict(grid))
-        params = whole.of_set(self._fit.params, self._k)
-        return np.asarray(
-            in_precision_of((params, grid), lambda: jax.numpy.asarray(whole.model(params, grid)))
-        )
+    x: np.ndarray
+    y: np.ndarray
+    sigma: np.ndarray | None
+    counts: np.ndarray
+    residuals: np.ndarray
 
 
 def _sets(fit: Fit) -> list[_Set]:
@@ -102,17 +101,14 @@ def _sets(fit: Fit) -> list[_Set]:
         raise ValueError("a fit is drawn for one predictor and data that are 1-D")
     ends = np.cumsum([0, *map(len, xs)])
     return [
-        _Set(
-            fit,
-            np.asarray(x),
-            y[a:b],
-            None if sigma is None else sigma[a:b],
-            counts[a:b],
-            r[a:b],
-            k if is_global else None,
-        )
-        for k, (x, a, b) in enumerate(zip(xs, ends[:-1], ends[1:], strict=True))
+        _Set(np.asarray(x), y[a:b], None if sigma is None else sigma[a:b], counts[a:b], r[a:b])
+        for x, a, b in zip(xs, ends[:-1], ends[1:], strict=True)
     ]
+
+
+def _at(fit: Fit, grids: list[np.ndarray]) -> Any:
+    """The points of all sets, as the model of the fit takes them."""
+    return tuple(grids) if isinstance(fit.model, Together) else grids[0]
 
 
 def _points(
@@ -132,18 +128,44 @@ def _points(
         )
 
 
-def _bands(ax: Axes, fit: Fit, grid: np.ndarray, level: float, prediction: bool) -> None:
+def _bands(
+    fit: Fit, sets: list[_Set], grids: list[np.ndarray], level: float, prediction: bool
+) -> dict[str, tuple[list[np.ndarray], list[np.ndarray]]]:
+    """The edges of each kind of band, set by set; none where a parameter is undetermined."""
     if not np.isfinite(fit.covariance).all():
-        return
-    ax.fill_between(
-        grid,
-        *fit.band(grid, level=level),
-        color=BLUE,
-        alpha=0.25,
-        linewidth=0,
-        label=f"{level:.0%} confidence",
-    )
+        return {}
+    at = _at(fit, grids)
+    edges = {"confidence": fit.band(at, level=level)}
     if prediction:
-        low, high = fit.band(grid, level=level, kind="prediction")
-        for edge, name in ((low, f"{level:.0%} prediction"), (high, None)):
-            ax.plot(grid, edge, color=GREY, linestyle="--", linewidth=0.9, label=name)
+        sigmas = [np.full(_GRID, _one_sigma(one)) for one in sets if one.sigma is not None]
+        sigma = np.concatenate(sigmas) if sigmas else None
+        edges["prediction"] = fit.band(at, level=level, kind="prediction", sigma=sigma)
+    return {
+        kind: (np.split(np.asarray(low), len(sets)), np.split(np.asarray(high), len(sets)))
+        for kind, (low, high) in edges.items()
+    }
+
+
+def _one_sigma(one: _Set) -> float:
+    """The standard deviation of every point of a set."""
+    assert one.sigma is not None
+    known = one.sigma[one.counts]
+    if np.ptp(known) > 0:
+        raise ValueError("sigma differs from point to point: draw no band of new observations")
+    return float(known[0])
+
+
+def _band(
+    ax: Axes,
+    grid: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    look: Line,
+    label: str,
+    is_filled: bool,
+) -> None:
+    if is_filled:
+        ax.fill_between(grid, low, high, color=look.color, alpha=0.25, linewidth=0, label=label)
+        return
+    for edge, name in ((low, label), (high, None)):
+        ax.plot(grid, edge, color=look.color, linestyle="--", linewidth=0.9, alpha=0.7, label=name)
