@@ -255,12 +255,31 @@ def test_nist_from_a_thousand_starts(name: str) -> None:
         return problem.model(jnp.stack([p[f"b{k}"] for k in range(1, len(p) + 1)]), x)
 
     found = mc.fit_many(model, start, problem.x, np.tile(problem.y, (fits, 1)), steps=500)
-    assert found.success.mean() > 0.95, found.report()
+    assert found.success.all(), found.report()
     for k, (value, error) in enumerate(
         zip(problem.certified, problem.certified_stderr, strict=True), start=1
     ):
         assert_allclose(found.params[f"b{k}"], value, rtol=1e-6)
         assert_allclose(found.stderr[f"b{k}"], error, rtol=2e-3 if name == "Lanczos1" else 2e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_in_front_of_a_cliff_is_stalled(dtype: Any) -> None:
+    """Closed form: the least squares without the cliff at 1 lie behind it, at the mean of y, 2.
+
+    At the cliff every step, up or down, raises the cost, and yet it has a slope; one fit of
+    three lies on the near side, and converges.
+    """
+
+    def cliff(p: Any, x: Any) -> Any:
+        return p["a"] + jnp.where(p["a"] > 1, 100, 0) + 0 * x
+
+    y = np.array([1.9, 2.1])[:, None] * np.array([1.0, 0.25, 1.0])
+    found = mc.fit_many(cliff, {"a": 0.2}, np.zeros(2, dtype), y.T.astype(dtype), steps=1000)
+    ends = [mc.Status(int(status)) for status in found.status]
+    assert [ends[0], ends[2]] == [mc.Status.STALLED] * 2
+    assert ends[1].has_converged
+    assert_allclose(found.params["a"], [1, 0.5, 1], rtol=1e-3)
 
 
 def test_single_precision_is_as_exact_as_it_says() -> None:

@@ -316,6 +316,25 @@ class _Block:
             taken=now.taken + running,
         )
 
+    def _has_nowhere_to_go(self, last: _State) -> Array:
+        """Whether the undamped step promises less than rounding hides.
+
+        What rounding hides is that of the predicted values, and that of the parameters in them: a
+        lane within it may see its cost rise whichever way it goes, and damps its steps to nothing.
+        """
+        sums, stuck = last.sums, self._stuck(last.at, last.sums)
+        slope = [
+            g if h is None else jnp.where(h, 0, g) for g, h in zip(sums.slope, stuck, strict=True)
+        ]
+        square = [sums.square[_place(k, k)] for k in range(self.size)]
+        scale = tuple(jnp.where(q > 0, q, 1) for q in square)
+        d = _solved(sums.square, slope, scale, jnp.zeros_like(sums.cost), stuck)
+        promised = -sum(g * s for g, s in zip(slope, d, strict=True))
+        values = self.size_of_y + sum(
+            jnp.abs(a) * jnp.sqrt(q) for a, q in zip(last.at, square, strict=True)
+        )
+        return promised <= 2 * self.eps * (sums.cost + jnp.sqrt(sums.cost) * values)
+
     def _described(self, last: _State, freedoms: Array) -> dict[str, Array]:
         """The result, a row a fit: what the last sums say of its uncertainty."""
         size, settings = self.size, self.settings
@@ -338,8 +357,13 @@ class _Block:
         is_bad = last.status == Status.NON_FINITE
         is_known = ~is_singular & ~is_bad & (freedoms >= 0)
         variance = jnp.where(is_known, variance, jnp.nan)
-        has_converged = jnp.isin(last.status, jnp.array(_CONVERGED))
-        ended = jnp.where(is_singular & has_converged, Status.SINGULAR, last.status)
+        status = jnp.where(
+            (last.status == Status.STALLED) & ~is_singular & self._has_nowhere_to_go(last),
+            Status.COST_CONVERGED,
+            last.status,
+        ).astype(jnp.int32)
+        has_converged = jnp.isin(status, jnp.array(_CONVERGED))
+        ended = jnp.where(is_singular & has_converged, Status.SINGULAR, status)
 
         def entry(i: int, j: int) -> Array:
             value = inverse[_place(max(i, j), min(i, j))] * variance

@@ -104,7 +104,8 @@ class _Machine:
         """Read and fit the fits from ``start`` to ``stop``."""
         chunk = self.data.window(start, stop)
         found = self._fitted(chunk)
-        self.first_steps = _least_work(found["iterations"][:_SAMPLE], self.settings.lanes)
+        if stop < self.data.fits:  # else nobody is left to use it
+            self.first_steps = _least_work(found["iterations"][:_SAMPLE], self.settings.lanes)
         if self.polish:
             again = np.flatnonzero(~np.isin(found["status"], _CONVERGED))
             if again.size:
