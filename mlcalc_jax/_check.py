@@ -7,6 +7,7 @@ shape and a dtype but no values.
 import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import isfinite
 from typing import Any
 
 import jax
@@ -65,7 +66,10 @@ def real_array(name: str, value: Any, dtype: Any = float) -> Any:
 def finite(name: str, array: Any, where: Any = True) -> None:
     """Raise if a concrete ``array`` has a NaN or an infinity where ``where`` holds."""
     if is_concrete(array) and is_concrete(where):
-        bad = ~np.isfinite(np.asarray(array)) & np.asarray(where)
+        is_fine = np.isfinite(array)
+        if is_fine.all():
+            return
+        bad = ~is_fine & np.asarray(where)
         if bad.any():
             raise ValueError(f"{name} must be finite, got {bad.sum()} NaN or infinite")
 
@@ -108,12 +112,19 @@ def float_params(params: Params, data: Any = None) -> Params:
         TypeError: a leaf is not a real number or an array of them.
         ValueError: there is no leaf, or one is empty or not finite.
     """
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(params)
+    leaves, treedef = jax.tree.flatten(params)
     if not leaves:
         raise ValueError("params holds no parameter: expected a pytree of numbers")
     of_data = _float_dtypes(jax.tree.leaves(data))
-    of_params = _float_dtypes([leaf for _, leaf in leaves])
-    floats = [_float_leaf(path, leaf, of_data, of_params) for path, leaf in leaves]
+    # A bare number has no precision of its own: it takes that of the others.
+    of_bare = _wider(of_data + _float_dtypes(leaves))
+    floats = []
+    for k, leaf in enumerate(leaves):
+        if type(leaf) is float and isfinite(leaf):
+            floats.append(np.asarray(leaf, of_bare))
+            continue
+        own = _float_dtypes([leaf])
+        floats.append(_float_leaf(params, k, leaf, _wider(of_data + own) if own else of_bare))
     return jax.tree.unflatten(treedef, floats)
 
 
@@ -121,16 +132,17 @@ def _float_dtypes(leaves: list[Any]) -> list[Any]:
     return [leaf.dtype for leaf in leaves if hasattr(leaf, "dtype") and floating(leaf.dtype)]
 
 
-def _float_leaf(path: Any, leaf: Any, of_data: list[Any], of_params: list[Any]) -> Any:
-    name = "params" + jax.tree_util.keystr(path)
+def _wider(known: list[Any]) -> Any:
+    if np.float64 in known:  # result_type would round to float32 while JAX's x64 flag is off
+        return np.dtype(np.float64)
+    return jnp.result_type(*known) if known else jnp.result_type(float)
+
+
+def _float_leaf(params: Params, k: int, leaf: Any, target: Any) -> Any:
+    """The k-th leaf of the parameters as a floating array."""
+    name = "params" + jax.tree_util.keystr(jax.tree_util.tree_leaves_with_path(params)[k][0])
     if not is_numeric(leaf):
         raise TypeError(f"{name} must be a real number or an array of them, got {_kind(leaf)}")
-    # A bare number has no precision of its own: it takes that of the others.
-    known = of_data + (_float_dtypes([leaf]) or of_params)
-    if np.float64 in known:  # result_type would round to float32 while JAX's x64 flag is off
-        target = np.dtype(np.float64)
-    else:
-        target = jnp.result_type(*known) if known else jnp.result_type(float)
     array = real_array(name, leaf)
     if array.size == 0:
         raise ValueError(f"{name} is empty")

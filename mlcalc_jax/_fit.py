@@ -140,7 +140,7 @@ def fit(
         (problem, start, model), run, problem, start, bounded, tolerance, options
     )
     if isinstance(solution, Packed):
-        solution = jax.device_get(solution).unpacked()
+        solution = solution.unpacked()
     return Fit(
         problem=problem,
         start=start,
@@ -169,7 +169,8 @@ def _by_levenberg_marquardt(
     tolerance: Any,
     options: _Options,
 ) -> Any:
-    return _fit(damping, problem, start, bounds, tolerance, options)
+    solution = _fit(damping, problem, start, bounds, tolerance, options)
+    return solution if options.is_traced else solution.on_host()
 
 
 def _by_descent(
@@ -187,11 +188,10 @@ def _by_descent(
     slope = jnp.linalg.norm(jax.grad(free)(at))
     relative = jnp.finfo(at.dtype).eps ** (2 / 3) if tolerance is None else tolerance
     path = minimise(free, at, method, options.steps, gradient_tolerance=relative * slope)
-    solution = _fit(
-        1.0, problem, start, None, tolerance, options._replace(steps=0), at=jnp.asarray(path.final)
-    )
-    if isinstance(solution, Packed):
-        solution = solution.unpacked()
+    options = options._replace(steps=0)
+    solution = _fit(1.0, problem, start, None, tolerance, options, at=jnp.asarray(path.final))
+    if not options.is_traced:
+        solution = solution.on_host().unpacked()
     arrived = Status.GRADIENT_BELOW_TOLERANCE
     nothing = jnp.zeros_like(jnp.asarray(path.cost))
     status = jnp.where(solution["status"] == Status.STEPS_USED, path.status, solution["status"])

@@ -80,7 +80,7 @@ def freedom(
         ValueError: an unknown name, nothing left free, a start its transform cannot take.
     """
     if not isinstance(fixed, Mapping) and not fixed and not transforms and tie is None:
-        return Freedom(tuple(range(sum(map(jnp.size, jax.tree.leaves(start))))), (), None)
+        return Freedom(tuple(range(sum(map(np.size, jax.tree.leaves(start))))), (), None)
     leaves = jax.tree_util.tree_leaves_with_path(start)
     sizes = [jnp.size(leaf) for _, leaf in leaves]
     ends = np.cumsum([0, *sizes])

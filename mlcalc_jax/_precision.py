@@ -58,4 +58,7 @@ def in_double(function: Callable[..., T], *args: Any) -> T:
     if jnp.result_type(float) == np.float64:
         return function(*args)
     with jax.enable_x64(True):
-        return jax.device_get(function(*args))
+        result = function(*args)
+        if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(result)):
+            result = jax.device_get(result)
+        return result

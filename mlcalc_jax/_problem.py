@@ -245,10 +245,13 @@ class LeastSquares:
             raise ValueError(f"{name} returned complex numbers: fit their real and imaginary parts")
         return predicted
 
+    def tree_flatten(self) -> tuple[tuple[Any, ...], Model]:
+        return (self.x, self.y, self.sigma, self.mask, self.loss, self.cholesky), self.model
+
     def tree_flatten_with_keys(self) -> tuple[tuple[Any, ...], Model]:
-        return tuple((jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in _LEAVES), (
-            self.model
-        )
+        children, model = self.tree_flatten()
+        keys = map(jax.tree_util.GetAttrKey, _LEAVES)
+        return tuple(zip(keys, children, strict=True)), model
 
     @classmethod
     def tree_unflatten(cls, model: Model, children: Any) -> "LeastSquares":
