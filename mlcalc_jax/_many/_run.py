@@ -28,7 +28,7 @@ _FIRST_STEPS = 12  # after which what is unfinished is gathered, until it is kno
 _MORE = 4  # times as many steps for what is left, as often as need be
 _SAMPLE = 1 << 13  # fits that tell
 _FEWEST, _LANES = 4, 128  # fits of a block on a CPU, at least and at most
-_IN_CACHE = 1 << 12  # values of y in a block on a CPU: 16 kB, half of what is nearest to a core
+_IN_CACHE = 1 << 14  # bytes of y in a block on a CPU: half of what is nearest to a core
 _VALUES = 1 << 22  # of y in a chunk on a CPU
 _MOST_FITS = 1 << 15  # the same
 _CHUNKS = 4  # of a window on a CPU
@@ -71,9 +71,9 @@ def _chunk_size(points: int) -> int:
     return int(min(1 << (fitting.bit_length() - 1), _MOST_FITS))
 
 
-def _lanes(points: int) -> int:
+def _lanes(points: int, dtype: np.dtype[Any]) -> int:
     """Fits of a block on a CPU: their data stay near the core from one step to the next."""
-    fitting = max(_IN_CACHE // points, _FEWEST)
+    fitting = max(_IN_CACHE // (points * dtype.itemsize), _FEWEST)
     return int(min(1 << (fitting.bit_length() - 1), _LANES))
 
 
@@ -87,7 +87,7 @@ class _Machine:
         self.polish = polish and data.dtype == np.float32
         devices = len(jax.local_devices())
         self.chunk = _chunk_size(data.points)
-        lanes, cores = _lanes(data.points), max(1, _cores() // devices)
+        lanes, cores = _lanes(data.points, data.dtype), max(1, _cores() // devices)
         if jax.default_backend() != "cpu":
             # One loop for a whole chunk: an accelerator is kept busy by many lanes, not by blocks.
             self.chunk = lanes = self.chunk * _CHUNKS // devices
@@ -151,7 +151,8 @@ class _Machine:
         if self.is_stopped:
             raise RuntimeError("stopped")
         lanes, devices = self.settings.lanes, self.settings.devices
-        blocks = -(-len(rows) // (lanes * devices))
+        # Never one block alone: the compiler would lay it out in another way, to other last bits.
+        blocks = max(-(-len(rows) // (lanes * devices)), 2)
         blocks = 1 << (blocks - 1).bit_length()
         size = blocks * lanes * devices
         if len(rows) == size == rows[-1] - rows[0] + 1:
