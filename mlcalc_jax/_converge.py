@@ -119,7 +119,9 @@ def converge(
         is_finite = jnp.isfinite(there.cost) & jnp.all(jnp.isfinite(there.triangle.R))
         decrease = cost - there.cost
         rounding = 2 * eps * (cost + jnp.sqrt(cost) * size_of_y)
-        is_level = jnp.abs(decrease) <= rounding
+        # A cost may be off by what rounding the parameters does to it, which may be more.
+        moved = jnp.vdot(jnp.abs(trial), jnp.linalg.norm(there.triangle.R, axis=0))
+        is_level = jnp.abs(decrease) <= rounding + 2 * eps * jnp.sqrt(cost) * moved
         is_better = is_finite & jnp.where(is_level, left < now.left, decrease > 0)
 
         is_tiny = ~is_first & jnp.all(jnp.abs(now.proposed.d) <= 2 * eps * jnp.abs(trial))

@@ -312,5 +312,5 @@ def test_bad_minibatches(problem: Any, size: Any, error: Any, message: str) -> N
 def test_minibatches_cannot_stop_early(stop: str) -> None:
     """Outside fact: the documented error."""
     batches, limit = mc.Minibatches(line_problem(), 2), {stop: 0.1}
-    with pytest.raises(ValueError, match=f"{stop} tests the cost of all points"):
+    with pytest.raises(ValueError, match=f"{stop} tests the whole cost"):
         mc.minimise(batches, AT, mc.steepest_descent(0.01), 3, **limit)  # type: ignore[arg-type]
