@@ -81,9 +81,9 @@ def compare(
         tuning_seeds: how many seeds choose the setting.
         seeds: how many fresh ones judge it.
         target: a cost to reach, or one for each problem by its name.
-        multiple: in place of it, that many times the lowest cost found by anyone.
+        multiple: in place of it, that many times the lowest cost found by anyone while tuning.
         tolerance: without either, the target is ``f + tolerance (f_start - f)``, with f the known
-            minimum, or else the lowest cost found by anyone (More and Wild's test).
+            minimum, or else the lowest cost found by anyone while tuning (More and Wild's test).
         key: seed from which all seeds are drawn.
         repeats: timed descents of each chosen setting, one at a time; 0 for no seconds.
         memory: bytes for histories, at most; beyond, every k-th step is kept, with the lowest cost
@@ -94,7 +94,7 @@ def compare(
 
     Returns:
         every run, the chosen settings, and what they took; ``report()`` is a page of it. One that
-        raises an error while it is traced has that error in its rows, and spoils no other's.
+        raises an error has that error in its rows, and spoils no other's.
 
     Raises:
         TypeError: an optimiser that is none, a cost that cannot be called or is no real scalar.
@@ -221,7 +221,9 @@ class _Comparing:
         if sweep is None:
             self._count(trials * tuning)
             return _Tuned(None, math.nan, error)
-        runs = self._run(sweep, hyper, _rows(luck, seed))
+        runs, error = self._run(sweep, hyper, _rows(luck, seed))
+        if runs is None:
+            return _Tuned(None, math.nan, error)
         runs = jax.tree.map(lambda leaf: leaf.reshape(trials, tuning, *leaf.shape[1:]), runs)
         if self.store is not None:
             self.store.write(key, runs._asdict() | {"seconds": sweep.program.compile_seconds})
@@ -236,7 +238,7 @@ class _Comparing:
             self._count(seeds)
             return None, error
         hyper = {name: np.full(seeds, v[best]) for name, v in self.settings[name].items()}
-        return self._run(sweep, hyper, luck), ""
+        return self._run(sweep, hyper, luck)
 
     def _sweep(self, problem: Problem, name: str) -> tuple[Sweep | None, str]:
         """The compiled runs, or what the optimiser raised while it was traced."""
@@ -252,16 +254,23 @@ class _Comparing:
         except Exception as error:  # of somebody's optimiser: it may be anything
             return None, _one_line(error)
 
-    def _run(self, sweep: Sweep, hyper: Mapping[str, Any], luck: Luck) -> Swept:
-        pieces = []
+    def _run(self, sweep: Sweep, hyper: Mapping[str, Any], luck: Luck) -> tuple[Swept | None, str]:
+        """All runs, or what was raised while they ran."""
+        pieces, failure = [], ""
         runs = len(luck.optimiser)
         for start in range(0, runs, sweep.runs_a_call):
             if self.is_stopped:
                 raise KeyboardInterrupt
             some = np.arange(start, min(start + sweep.runs_a_call, runs))
-            pieces.append(sweep({n: v[some] for n, v in hyper.items()}, _rows(luck, some)))
+            try:
+                if not failure:
+                    pieces.append(sweep({n: v[some] for n, v in hyper.items()}, _rows(luck, some)))
+            except Exception as error:
+                failure = _one_line(error)
             self._count(len(some))
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *pieces)
+        if failure:
+            return None, failure
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *pieces), ""
 
     def _count(self, runs: int) -> None:
         with self.counting:
@@ -355,7 +364,9 @@ def _rows(luck: Luck, which: Any) -> Luck:
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}"
+    if len(text) > 300:  # the cause of an error at run time comes last
+        text = f"{text[:100]} ... {text[-190:]}"
+    return f"{type(error).__name__}: {text}"
 
 
 def _cores() -> int:

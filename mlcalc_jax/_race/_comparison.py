@@ -83,7 +83,7 @@ class Standing:
     dimension: int
     start_cost: float  #: median over the tuning seeds
     minimum: float | None  #: as published
-    best: float  #: lowest cost found by anyone
+    best: float  #: lowest cost found by anyone while tuning
     target: float
 
 

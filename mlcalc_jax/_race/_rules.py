@@ -48,7 +48,7 @@ class Rules(NamedTuple):
         if self.target:
             shown = " and ".join(f"{value:.6g} ({name})" for name, value in self.target.items())
         elif self.multiple is not None:
-            shown = f"{self.multiple:g} times the lowest cost found by anyone"
+            shown = f"{self.multiple:g} times the lowest cost found in tuning"
         else:
             shown = (
                 f"the known minimum, or the lowest cost found, plus {self.tolerance:g} of the way"

@@ -107,6 +107,20 @@ def raises(learning_rate: Any) -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(lambda _: (), update)
 
 
+def fails_at_work(learning_rate: Any) -> optax.GradientTransformation:
+    """Can be compiled, and then raises."""
+
+    def refuse(_: Any) -> Any:
+        raise ValueError("not today")
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        shape = jax.ShapeDtypeStruct((), updates["x"].dtype)
+        zero = jax.pure_callback(refuse, shape, updates["x"][0], vmap_method="sequential")
+        return jax.tree.map(lambda leaf: leaf * zero, updates), state
+
+    return optax.GradientTransformation(lambda _: (), update)
+
+
 def test_one_that_fails_spoils_nobody_else(small: mc.Comparison) -> None:
     """Raising, diverging, or asking for residuals that are not there: the others are as before."""
     found = mc.compare(
@@ -114,6 +128,7 @@ def test_one_that_fails_spoils_nobody_else(small: mc.Comparison) -> None:
         SMALL
         | {
             "raises": raises,
+            "fails": fails_at_work,
             "needs residuals": mc.levenberg_marquardt,
             "diverges": mc.steepest_descent(100.0),
         },
@@ -123,6 +138,7 @@ def test_one_that_fails_spoils_nobody_else(small: mc.Comparison) -> None:
     for name in SMALL:
         np.testing.assert_array_equal(found.race(name).cost, small.race(name).cost)
     assert found.race("raises").error == "RuntimeError: I never work"
+    assert "not today" in found.race("fails").error
     assert "LeastSquares" in found.race("needs residuals").error
     assert set(found.race("diverges").outcome) == {mc.Outcome.DIVERGED}
     report = found.report()
