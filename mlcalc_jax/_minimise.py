@@ -352,5 +352,6 @@ def split(tree: Any) -> tuple[list[Any], _Fixed]:
 
 
 def join(numbers: list[Any], fixed: _Fixed) -> Any:
+    """The tree that :func:`split` took apart."""
     leaves = [b if a is None else a for a, b in zip(numbers, fixed.leaves, strict=True)]
     return jax.tree.unflatten(fixed.treedef, leaves)

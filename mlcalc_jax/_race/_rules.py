@@ -99,6 +99,7 @@ def checked_problems(problem: Any, params: Params | None) -> tuple[Problem, ...]
 
 
 def checked_targets(target: Target, problems: Sequence[Problem]) -> dict[str, float]:
+    """The stated targets by the names of their problems."""
     if target is None:
         return {}
     names = [problem.name for problem in problems]
@@ -122,6 +123,7 @@ def checked_targets(target: Target, problems: Sequence[Problem]) -> dict[str, fl
 
 
 def checked_root(key: Any) -> int:
+    """The seed of all seeds."""
     root = _check.count("key", key, least=0)
     if root >= 1 << 32:
         raise ValueError(f"key must have at most 32 bits, got {key}")
