@@ -1,5 +1,6 @@
 """The front door: ``compare``."""
 
+import json
 import math
 import os
 import threading
@@ -20,6 +21,7 @@ from ..problems import Problem
 from ._comparison import Comparison, Race, Standing
 from ._contenders import (
     Contender,
+    Range,
     as_contenders,
     log_uniform,
     settings,
@@ -65,7 +67,8 @@ def compare(
 
     Oracle cost is what an optimiser asks of the model, counted while it runs: a value is 1
     evaluation, a tangent (a column of a Jacobian by forward mode) 1, a cotangent (the backward pass
-    of a gradient) 2; line searches and refused steps included.
+    of a gradient) 2; line searches and refused steps included. What counts is what goes through
+    ``value_fn`` and the gradient that an optimiser is given and uses.
 
     Args:
         problem: one of :mod:`mlcalc_jax.problems`, several of them, or a cost with ``params``.
@@ -131,11 +134,20 @@ def compare(
     if multiple is not None and not (math.isfinite(multiple) and multiple > 1):
         raise ValueError(f"multiple must be above 1, got {multiple}")
     _check.positive("tolerance", tolerance)
+    if tolerance >= 1:
+        raise ValueError(f"tolerance must be below 1, where the start lies, got {tolerance}")
+    if quasi_random and not isinstance(rates, Range):
+        raise ValueError("quasi_random needs a range of learning rates, got a list of them")
     if resume and out is None:
         raise ValueError("resume needs out, the folder to carry on with")
     store = None
     if out is not None:
-        store = Store(Path(out).expanduser(), fingerprint(problems, contenders, rules), resume)
+        tried = {
+            name: settings(one, rules.rates, rules.trials, rules.quasi_random)
+            for name, one in contenders.items()
+        }
+        made_with = fingerprint(problems, contenders, tried, rules)
+        store = Store(Path(out).expanduser(), made_with, resume)
     return _Comparing(contenders, rules, store, told(progress, " runs")).of(problems)
 
 
@@ -209,7 +221,7 @@ class _Comparing:
                 raise
 
     def _tuned(self, problem: Problem, name: str, luck: Luck) -> "_Tuned":
-        key = f"{problem.name}/{name}"
+        key = json.dumps([problem.name, name])
         trials, tuning = self._trials(name), len(self.rules.tuning)
         kept = None if self.store is None else self.store.read(key)
         if kept is not None:
@@ -286,13 +298,14 @@ class _Comparing:
         if problem.name in rules.target:
             target = rules.target[problem.name]
         elif rules.multiple is not None:
-            target = rules.multiple * best
+            target = best + (rules.multiple - 1) * abs(best)
         else:
             floor = best if problem.minimum is None else problem.minimum
             target = floor + rules.tolerance * (start - floor)
         if not math.isfinite(target):  # no run was anywhere finite: there is nothing to reach
             target = -math.inf
-        return Standing(problem.name, problem.dimension, start, problem.minimum, best, target)
+        minimum = None if problem.minimum is None else float(problem.minimum)
+        return Standing(problem.name, problem.dimension, start, minimum, best, target)
 
     def _chosen(self, runs: Swept, target: float) -> int:
         diverged = outcomes(runs, target) == Outcome.DIVERGED
@@ -331,13 +344,16 @@ class _Comparing:
             return race
         contender = self.contenders[race.optimiser]
         steps = self.rules.steps
-        with precision(problem)():
-            descent = Descent.of(problem, contender, race.setting, _rows(luck, 0))
-            times = []
-            for _ in range(self.rules.repeats + 1):
-                began = time.perf_counter()
-                path = jax.block_until_ready(descent.path(steps, every=steps))
-                times.append(time.perf_counter() - began)
+        times = []
+        try:
+            with precision(problem)():
+                descent = Descent.of(problem, contender, race.setting, _rows(luck, 0))
+                for _ in range(self.rules.repeats + 1):
+                    began = time.perf_counter()
+                    path = jax.block_until_ready(descent.path(steps, every=steps))
+                    times.append(time.perf_counter() - began)
+        except Exception as error:  # of an optimiser that dislikes a number it can look at
+            return Race(race.problem, race.optimiser, _one_line(error))
         first, *others = times
         each = np.array(others) / max(1, int(path.steps_taken))
         compiling = max(0.0, first - min(others))

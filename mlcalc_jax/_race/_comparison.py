@@ -278,7 +278,7 @@ class Comparison:
                 mine = {n.split("/", 1)[1]: v for n, v in arrays.items() if n.startswith(f"{k}/")}
                 head["settings"] = {name: mine.pop(f"settings/{name}") for name in head["settings"]}
                 races.append(Race(**head | mine))
+            standings = tuple(Standing(**standing) for standing in about["problems"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is no saved comparison") from error
-        standings = tuple(Standing(**standing) for standing in about["problems"])
         return cls(standings, tuple(races), about["protocol"])

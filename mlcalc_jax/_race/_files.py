@@ -1,11 +1,17 @@
 """Arrays by name in one file of NumPy's NPZ format, without pickle; whole or not there."""
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+_BROKEN = (
+    *(ValueError, EOFError, AttributeError, TypeError, KeyError, NotImplementedError),
+    *(zlib.error, zipfile.BadZipFile),
+)
 
 
 def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
@@ -34,5 +40,5 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
         try:
             with np.load(opened, allow_pickle=False) as arrays:
                 return dict(arrays)
-        except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        except _BROKEN as error:
             raise ValueError(f"{file} holds no arrays") from error

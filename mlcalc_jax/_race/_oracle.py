@@ -198,5 +198,8 @@ def _used(jaxpr: Jaxpr) -> list[bool]:
     live = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
     for eqn in reversed(jaxpr.eqns):
         if live.intersection(eqn.outvars):
-            live |= {atom for atom in eqn.invars if not isinstance(atom, Literal)}
+            inner = eqn.params.get("jaxpr") if eqn.primitive.name in ("jit", "pjit") else None
+            used = [True] * len(eqn.invars) if inner is None else _used(inner.jaxpr)
+            atoms = [atom for atom, is_used in zip(eqn.invars, used, strict=True) if is_used]
+            live |= {atom for atom in atoms if not isinstance(atom, Literal)}
     return [variable in live for variable in jaxpr.invars]

@@ -32,8 +32,8 @@ def performance_profiles(comparison: Comparison, measure: str = "oracle") -> dic
     """
     effort = efforts(comparison, measure)
     best = np.min(list(effort.values()), axis=0)
-    with np.errstate(invalid="ignore"):
-        return {name: _profile(np.where(np.isfinite(e), e / np.maximum(best, 1e-300), np.inf))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {name: _profile(np.where(e == best, np.where(np.isfinite(e), 1, e), e / best))
                 for name, e in effort.items()}  # fmt: skip
 
 

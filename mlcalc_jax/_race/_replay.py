@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from .. import _check
 from .._minimise import SAMPLED, minimise
@@ -31,7 +33,9 @@ class Descent(NamedTuple):
         if isinstance(cost, SAMPLED):
             cost = cost.seeded(jax.random.wrap_key_data(luck.samples))
         key = jax.random.wrap_key_data(luck.optimiser)
-        return cls(cost, luck.starts, contender.optimiser(setting, key))
+        # Numbers with a precision: beside bare ones, optax computes schedules in float32.
+        exact = {name: np.asarray(v, jnp.result_type(float)) for name, v in setting.items()}
+        return cls(cost, luck.starts, contender.optimiser(exact, key))
 
     def path(self, steps: int, every: int = 1) -> Path:
         """Descend."""

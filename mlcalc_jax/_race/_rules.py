@@ -1,16 +1,17 @@
 """The rules of a race: what holds for every contender, and what is refused before it begins."""
 
 import hashlib
-import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 
 from .. import _check
-from .._minimise import checked_cost
+from .._minimise import SAMPLED, checked_cost, split
 from .._types import Params
 from ..problems import Problem, from_cost
 from ._contenders import Contender, Range
@@ -40,19 +41,20 @@ class Rules(NamedTuple):
 
     def every(self, contenders: int) -> int:
         """Every how many steps are kept, so that the histories of a problem fit the memory."""
-        runs = contenders * self.trials * len(self.tuning)
+        runs = contenders * max(self.trials * len(self.tuning), len(self.fresh))
         return max(1, -(-runs * (self.steps + 1) * _BYTES_A_ROW // self.memory))
 
     def stated(self) -> dict[str, Any]:
         """The rules for people, and for a file."""
-        if self.target:
-            shown = " and ".join(f"{value:.6g} ({name})" for name, value in self.target.items())
-        elif self.multiple is not None:
+        if self.multiple is not None:
             shown = f"{self.multiple:g} times the lowest cost found in tuning"
         else:
             shown = (
                 f"the known minimum, or the lowest cost found, plus {self.tolerance:g} of the way"
             )
+        if self.target:
+            stated = " and ".join(f"{value:.6g} ({name})" for name, value in self.target.items())
+            shown = f"{stated}; for any other problem, {shown}"
         rates = self.rates
         return {
             "steps": self.steps,
@@ -131,7 +133,10 @@ def checked_root(key: Any) -> int:
 
 
 def fingerprint(
-    problems: Sequence[Problem], contenders: Mapping[str, Contender], rules: Rules
+    problems: Sequence[Problem],
+    contenders: Mapping[str, Contender],
+    settings: Mapping[str, Mapping[str, np.ndarray]],
+    rules: Rules,
 ) -> dict[str, Any]:
     """What a folder must have been made with to be carried on with."""
     about = rules.stated()
@@ -141,11 +146,37 @@ def fingerprint(
     for problem in problems:
         with precision(problem)():
             start = problem.draw_start(0)
-            value = float(problem.cost(start))
-        leaves = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(start))
-        seen = hashlib.sha256(leaves + np.float64(value).tobytes()).hexdigest()[:16]
-        about[f"problem {problem.name}"] = seen
+            share = problem.cost.share if isinstance(problem.cost, SAMPLED) else 1.0
+            numbers = (split(problem.cost)[0], start, problem.cost(start), share)
+        about[f"problem {problem.name}"] = _digest(numbers)
     for name, one in contenders.items():
-        made = getattr(one.factory, "__name__", type(one.factory).__name__)
-        about[f"optimiser {name}"] = f"{made} {one.fixed} {one.space}"
-    return json.loads(json.dumps(about))
+        about[f"optimiser {name}"] = _program(problems[0], one, settings[name])
+        about[f"settings of {name}"] = _digest(list(settings[name].items()))
+    return about
+
+
+def _program(problem: Problem, one: Contender, settings: Mapping[str, np.ndarray]) -> str:
+    """A digest of what an optimiser computes in its first step."""
+
+    def step(params: Params) -> Any:
+        hyper = {name: values[0] for name, values in settings.items()}
+        optimiser = optax.with_extra_args_support(one.optimiser(hyper, jax.random.key(0)))
+        cost = problem.cost.whole if isinstance(problem.cost, SAMPLED) else problem.cost
+        value, gradient = jax.value_and_grad(cost)(params)
+        state = optimiser.init(params)
+        return optimiser.update(gradient, state, params, value=value, grad=gradient, value_fn=cost)
+
+    try:
+        with precision(problem)():
+            closed = jax.make_jaxpr(step)(problem.start)
+    except Exception as error:  # of somebody's optimiser, which will lose its rows
+        return type(error).__name__
+    text = re.sub(r"0x[0-9a-f]+", "", str(closed.jaxpr))  # no addresses
+    return _digest([text, closed.consts])
+
+
+def _digest(tree: Any) -> str:
+    of = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        of.update(leaf.encode() if isinstance(leaf, str) else np.asarray(leaf).tobytes())
+    return of.hexdigest()[:16]

@@ -57,7 +57,9 @@ def luck_of(problem: Problem, root: int, seeds: Any) -> Luck:
     draw = scattered(problem.start) if problem.draw is None else problem.draw
     numbers, fixed = split(draw)
     with precision(problem)():
-        return jax.device_get(_luck(numbers, root, np.asarray(seeds, np.uint32), fixed=fixed))
+        return jax.device_get(
+            _luck(numbers, np.uint32(root), np.asarray(seeds, np.uint32), fixed=fixed)
+        )
 
 
 @partial(jax.jit, static_argnames="fixed")
@@ -98,8 +100,8 @@ def _run(cost: Cost, optimiser: Any, params: Params, steps: Array, rows: int, ev
     def turn(now: _Point) -> tuple[_Point, tuple[Array, Array, Array]]:
         here = sampled.batch(now.step, now.order) if is_sampled else cost
         value, gradient = jax.value_and_grad(lambda flat: here(unravel(flat)))(now.params)
-        is_finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(now.params))
         whole = cost(unravel(now.params)) if is_sampled else value
+        is_finite = jnp.isfinite(value) & jnp.isfinite(whole) & jnp.all(jnp.isfinite(now.params))
         is_new = now.is_running & is_finite
         seen = now._replace(
             cost=jnp.where(is_new, whole, now.cost),
@@ -211,7 +213,7 @@ class Sweep:
         if jax.default_backend() != "cpu":
             most = _LANES_OF_ACCELERATOR
         self.lanes = min(most, runs)
-        self.blocks = max(1, _LANES_OF_A_CALL // self.lanes)
+        self.blocks = max(1, min(_LANES_OF_A_CALL // self.lanes, -(-runs // self.lanes)))
         with self.precision():
             none = {name: np.zeros(1) for name in names}
             trial = self._arguments(none, luck_of(problem, 0, np.zeros(1)))

@@ -262,6 +262,12 @@ def test_a_stopped_race_goes_on(tmp_path: Path, small: mc.Comparison) -> None:
         mc.compare(QUADRATIC, SMALL, out=out, **rules)
     with pytest.raises(ValueError, match="steps was 120, now it is 121"):
         mc.compare(QUADRATIC, SMALL, out=out, resume=True, **rules | {"steps": 121})
+    changed = SMALL | {"Newton": optax.sgd(0.1)}
+    with pytest.raises(ValueError, match="optimiser Newton was"):
+        mc.compare(QUADRATIC, changed, out=out, resume=True, **rules)
+    with pytest.raises(ValueError, match="made with other rules"):
+        mc.compare(QUADRATIC, SMALL, out=out, resume=True, quasi_random=True,
+                   **rules | {"learning_rates": mc.log_uniform(1e-3, 1.0 + 1e-12)})  # fmt: skip
     seen: list[tuple[int, int]] = []
     found = mc.compare(
         QUADRATIC, SMALL, out=out, resume=True, progress=lambda *now: seen.append(now), **rules
@@ -269,14 +275,15 @@ def test_a_stopped_race_goes_on(tmp_path: Path, small: mc.Comparison) -> None:
     assert seen[-1] == (28, 28)
     for one, other in zip(found.races, small.races, strict=True):
         np.testing.assert_array_equal(one.cost, other.cost)
-    for file in out.glob("*.npz"):
-        file.write_bytes(file.read_bytes()[:-50])
+    for k, file in enumerate(out.glob("*.npz")):
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-50] if k else whole[:200] + b"?" * 50 + whole[250:])
     again = mc.compare(QUADRATIC, SMALL, out=out, resume=True, **rules)
     np.testing.assert_array_equal(again.races[0].cost, small.races[0].cost)
 
 
 def test_history_keeps_within_its_memory() -> None:
-    """A budget of 20 kB: fewer rows, the same lowest costs, steps to the target known to k."""
+    """A budget of 2 kB: fewer rows, the same lowest costs, steps to the target known to k."""
     rules = QUICK | {"learning_rates": [0.02, 0.05], "trials": None, "steps": 200}
     whole = mc.compare(QUADRATIC, {"sd": mc.steepest_descent}, **rules)
     thin = mc.compare(QUADRATIC, {"sd": mc.steepest_descent}, memory=2_000, **rules)
@@ -311,6 +318,8 @@ def test_history_keeps_within_its_memory() -> None:
         ({"target": 1.0, "multiple": 2.0}, ValueError, "not both"),
         ({"multiple": 0.9}, ValueError, "above 1"),
         ({"tolerance": 0.0}, ValueError, "above zero"),
+        ({"tolerance": 2.0}, ValueError, "below 1"),
+        ({"learning_rates": [0.1], "quasi_random": True}, ValueError, "needs a range"),
         ({"resume": True}, ValueError, "needs out"),
         ({"params": {"x": 1.0}}, ValueError, "has its own"),
         ({"problem": []}, ValueError, "no problems"),
