@@ -379,3 +379,47 @@ def test_a_bare_cost_and_its_start() -> None:
     assert found.races[0].cost.dtype == np.float32
     assert found.standing().minimum is None
     assert found.table()[0]["share"] == 1.0
+
+
+def test_a_whole_cost_that_turns_nan_spoils_nobody() -> None:
+    """A batch may be finite where the whole is not: such a run ends, and the target stands."""
+    x = np.linspace(0.0, 1.0, 10)
+
+    def model(params: Any, x: Any) -> Any:
+        return jnp.where((x > 0.95) & (params["a"] > 2.0), jnp.nan, params["a"] * x)
+
+    problem = mc.problems.Problem(
+        "nan", mc.Minibatches(mc.LeastSquares(model, x, x), 2), {"a": np.array(0.1)}
+    )
+    found = mc.compare(
+        problem, {"wild": optax.sgd(3.0), "calm": optax.sgd(0.05)}, **QUICK | {"steps": 80}
+    )
+    assert np.isfinite(found.race("wild").lowest).all()
+    assert math.isfinite(found.standing().target)
+    assert found.winners() == {"nan": "calm"}
+
+
+def test_a_multiple_of_a_negative_cost_lies_above_it() -> None:
+    """Half as much again as -5 would be below what anyone can reach."""
+    problem = mc.problems.from_cost(lambda p: p["x"] ** 2 - 5, {"x": 1.0}, name="below")
+    found = mc.compare(problem, {"newton": mc.newton}, multiple=1.5, key=2**31 + 1, **QUICK)
+    assert found.standing().target == pytest.approx(-2.5)
+    assert found.table()[0]["share"] == 1
+
+
+def test_one_that_dislikes_a_number_it_can_see_loses_its_rows() -> None:
+    """It cannot look at traced rates; when its best one is timed, it raises."""
+
+    def picky(learning_rate: Any) -> optax.GradientTransformation:
+        if not isinstance(learning_rate, jax.core.Tracer) and learning_rate > 0.01:
+            raise ValueError("at most 0.01")
+        return optax.sgd(learning_rate)
+
+    found = mc.compare(
+        QUADRATIC,
+        SMALL | {"picky": picky},
+        learning_rates=[0.05],
+        **QUICK | {"trials": None, "repeats": 1},
+    )
+    assert found.race("picky").error == "ValueError: at most 0.01"
+    assert found.winners() == {QUADRATIC.name: "Newton"}
