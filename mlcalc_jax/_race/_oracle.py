@@ -145,7 +145,8 @@ def _run_nested(eqn: Any, given: list[Any]) -> tuple[list[Any], Int[Array, "3"]]
             (given[of_test + of_body :], nothing),
         )
     if name == "scan":
-        fixed, moving, inner = params["num_consts"], params["num_carry"], params["jaxpr"]
+        fixed, moving = _parts_of_scan(params, given)
+        inner = params["jaxpr"]
 
         def step(carry: tuple[list[Any], Any], row: list[Any]) -> Any:
             given_now = [*given[:fixed], *carry[0], *row]
@@ -174,6 +175,14 @@ def _run_nested(eqn: Any, given: list[Any]) -> tuple[list[Any], Int[Array, "3"]]
         closed = isinstance(inner, ClosedJaxpr)
         return _run(inner.jaxpr if closed else inner, inner.consts if closed else (), given)
     raise TypeError(f"the cost cannot be counted inside {name}")
+
+
+def _parts_of_scan(params: Any, given: list[Any]) -> tuple[int, int]:
+    """How many inputs of a scan are the same in every step, and how many are carried along."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = params["ft_in"].update(given).unpack()  # since JAX 0.12
+    return len(list(consts)), len(list(carry))
 
 
 def _inner(eqn: Any) -> Iterator[Jaxpr]:
