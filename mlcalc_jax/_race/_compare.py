@@ -140,15 +140,15 @@ def compare(
         raise ValueError("quasi_random needs a range of learning rates, got a list of them")
     if resume and out is None:
         raise ValueError("resume needs out, the folder to carry on with")
+    tried = {
+        name: settings(one, rules.rates, rules.trials, rules.quasi_random)
+        for name, one in contenders.items()
+    }
     store = None
     if out is not None:
-        tried = {
-            name: settings(one, rules.rates, rules.trials, rules.quasi_random)
-            for name, one in contenders.items()
-        }
         made_with = fingerprint(problems, contenders, tried, rules)
         store = Store(Path(out).expanduser(), made_with, resume)
-    return _Comparing(contenders, rules, store, told(progress, " runs")).of(problems)
+    return _Comparing(contenders, tried, rules, store, told(progress, " runs")).of(problems)
 
 
 class _Comparing:
@@ -157,15 +157,13 @@ class _Comparing:
     def __init__(
         self,
         contenders: dict[str, Contender],
+        tried: dict[str, dict[str, np.ndarray]],
         rules: Rules,
         store: Store | None,
         tell: Callable[[int, int], None],
     ) -> None:
         self.contenders, self.rules, self.store, self.tell = contenders, rules, store, tell
-        self.settings = {
-            name: settings(one, rules.rates, rules.trials, rules.quasi_random)
-            for name, one in contenders.items()
-        }
+        self.settings = tried
         self.every = rules.every(len(contenders))
         self.done = self.all = 0
         self.counting = threading.Lock()

@@ -15,6 +15,8 @@ from scipy import optimize
 
 import mlcalc_jax as mc
 
+pytestmark = pytest.mark.slow
+
 MGH = mc.problems.MGH
 every_problem = pytest.mark.parametrize("name", MGH)
 
