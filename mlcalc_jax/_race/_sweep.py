@@ -25,10 +25,12 @@ from .._problem import Minibatches
 from .._types import Cost, Params
 from ..problems import Problem, scattered
 from ._contenders import Contender
+from ._lanes import lanewise
 from ._oracle import WEIGHTS, counted_update
 
-# On a CPU: the arrays of a block stay in its nearest cache, but matrices want more of them at once.
-_FEWER_LANES, _MORE_LANES, _FEW_PARAMETERS = 64, 256, 16
+# On a CPU: few lanes keep a block in the nearest cache, and what is done to it in one thread, since
+# other blocks run beside it. Where lanes are the last axis they fill vectors and want to be more.
+_LANES_FIRST, _LANES_LAST = 16, 64
 _LANES_OF_A_CALL = 256
 _LANES_OF_ACCELERATOR = 4096
 
@@ -87,17 +89,56 @@ class _Point(NamedTuple):
     is_finite: Array
 
 
-def _run(cost: Cost, optimiser: Any, params: Params, steps: Array, rows: int, every: int) -> Swept:
-    """One descent, of which the parameters are not kept.
+def _descend(
+    made: Callable[[Any], tuple[Cost, Any]],
+    mine: Any,
+    starts: Params,
+    steps: Array,
+    rows: int,
+    every: int,
+    axis: int,
+) -> Swept:
+    """Descents side by side, of which the parameters are not kept.
 
-    It takes the steps of :func:`mlcalc_jax.minimise`. The cost stands in one place of the program,
+    They take the steps of :func:`mlcalc_jax.minimise`. The cost stands in one place of the program,
     so that compiling takes half as long: each turn looks at a point and, if it is not the last,
     goes on to the next.
-    """
-    flat, unravel = ravel_pytree(params)
-    is_sampled, sampled = isinstance(cost, SAMPLED), cast(Minibatches, cost)
 
-    def turn(now: _Point) -> tuple[_Point, tuple[Array, Array, Array]]:
+    Args:
+        made: the cost and the optimiser of one run.
+        mine: what they are made of, of all runs, one a row.
+        starts: one a row.
+        steps: of every run.
+        rows: kept.
+        every: steps between two rows.
+        axis: the one of the runs while they go on, 0 or -1.
+    """
+
+    def of_one(all: Any) -> Any:
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), all)
+
+    _, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], starts))
+
+    def first(mine: Any, start: Params) -> _Point:
+        cost, optimiser = made(mine)
+        flat, _ = ravel_pytree(start)
+        dtype = jax.eval_shape(cost, start).dtype
+        return _Point(
+            params=flat,
+            before=flat,
+            state=jax.tree.map(jnp.asarray, optimiser.init(start)),
+            order=cost.first_order() if isinstance(cost, SAMPLED) else None,
+            cost=jnp.asarray(jnp.inf, dtype),
+            lowest=jnp.asarray(jnp.inf, dtype),
+            passes=jnp.zeros(3, jnp.int32),
+            step=jnp.zeros((), jnp.int32),
+            is_running=jnp.ones((), bool),
+            is_finite=jnp.ones((), bool),
+        )
+
+    def turn(mine: Any, steps: Array, now: _Point) -> tuple[_Point, tuple[Array, Array, Array]]:
+        cost, optimiser = made(mine)
+        is_sampled, sampled = isinstance(cost, SAMPLED), cast(Minibatches, cost)
         here = sampled.batch(now.step, now.order) if is_sampled else cost
         value, gradient = jax.value_and_grad(lambda flat: here(unravel(flat)))(now.params)
         whole = cost(unravel(now.params)) if is_sampled else value
@@ -126,30 +167,28 @@ def _run(cost: Cost, optimiser: Any, params: Params, steps: Array, rows: int, ev
         )
         return gone, (seen.cost, seen.lowest, jnp.dot(seen.passes, jnp.array(WEIGHTS, jnp.int32)))
 
+    now = jax.vmap(first, out_axes=axis)(mine, starts)
+    if axis == 0:
+        turns = partial(jax.vmap(turn, in_axes=(0, None, 0)), mine, steps)
+    else:
+        one = jax.eval_shape(first, of_one(mine), of_one(starts))
+        limit = jnp.broadcast_to(steps, now.step.shape)
+        last = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), mine)
+        turns = partial(lanewise(turn, of_one(mine), of_one(limit), one), last, limit)
+
     def row(now: _Point, _: None) -> tuple[_Point, tuple[Array, Array, Array]]:
-        now, kept = turn(now)
+        now, kept = turns(now)
         if every > 1:
-            now = lax.fori_loop(1, every, lambda _, now: turn(now)[0], now)
+            now = lax.fori_loop(1, every, lambda _, now: turns(now)[0], now)
         return now, kept
 
-    dtype = jax.eval_shape(cost, params).dtype
-    first = _Point(
-        params=flat,
-        before=flat,
-        state=jax.tree.map(jnp.asarray, optimiser.init(params)),
-        order=sampled.first_order() if is_sampled else None,
-        cost=jnp.asarray(jnp.inf, dtype),
-        lowest=jnp.asarray(jnp.inf, dtype),
-        passes=jnp.zeros(3, jnp.int32),
-        step=jnp.zeros((), jnp.int32),
-        is_running=jnp.ones((), bool),
-        is_finite=jnp.ones((), bool),
-    )
-    last, (costs, lowest, oracle) = lax.scan(row, first, None, length=rows + 1)
-    return Swept(costs, lowest, oracle, last.is_finite, last.step, last.passes)
+    end, kept = lax.scan(row, now, None, length=rows + 1)
+    costs, lowest, oracle = (one.T for one in kept)
+    passes = jnp.moveaxis(end.passes, axis, 0)
+    return Swept(costs, lowest, oracle, end.is_finite, end.step, passes)
 
 
-@partial(jax.jit, static_argnames=("contender", "fixed", "rows", "every"))
+@partial(jax.jit, static_argnames=("contender", "fixed", "rows", "every", "axis"))
 def _sweep(
     numbers: list[Any],
     hyper: Mapping[str, Array],
@@ -161,19 +200,20 @@ def _sweep(
     fixed: Any,
     rows: int,
     every: int,
+    axis: int,
 ) -> Swept:
     cost = join(numbers, fixed)
 
-    def lane(hyper: Mapping[str, Array], luck: Luck) -> Swept:
+    def made(mine: tuple[Mapping[str, Array], Luck]) -> tuple[Cost, Any]:
+        hyper, luck = mine
         optimiser = contender.optimiser(hyper, jax.random.wrap_key_data(luck.optimiser))
-        mine = cost
         if isinstance(cost, SAMPLED):
-            mine = cost.seeded(jax.random.wrap_key_data(luck.samples))
-        return _run(mine, optimiser, luck.starts, steps, rows, every)
+            return cost.seeded(jax.random.wrap_key_data(luck.samples)), optimiser
+        return cost, optimiser
 
     def block(number: Array, found: Swept) -> Swept:
         mine = jax.tree.map(lambda leaf: leaf[number], (hyper, luck))
-        results = jax.vmap(lane)(*mine)
+        results = _descend(made, mine, mine[1].starts, steps, rows, every, axis)
         return jax.tree.map(lambda all, one: all.at[number].set(one), found, results)
 
     shape = luck.optimiser.shape[:2]
@@ -209,20 +249,20 @@ class Sweep:
         self.precision = precision(problem)
         self.names, self.steps = names, steps
         self.share = problem.cost.share if isinstance(problem.cost, SAMPLED) else 1.0
-        most = _FEWER_LANES if problem.dimension <= _FEW_PARAMETERS else _MORE_LANES
-        if jax.default_backend() != "cpu":
+        is_on_cpu = jax.default_backend() == "cpu"
+        with self.precision():
+            of_cost = _abstract((self.numbers, problem.start))
+            axis = -1 if is_on_cpu and _multiplies(fixed, *of_cost) else 0
+        most = _LANES_FIRST if axis == 0 else _LANES_LAST
+        if not is_on_cpu:
             most = _LANES_OF_ACCELERATOR
         self.lanes = min(most, runs)
         self.blocks = max(1, min(_LANES_OF_A_CALL // self.lanes, -(-runs // self.lanes)))
         with self.precision():
             none = {name: np.zeros(1) for name in names}
             trial = self._arguments(none, luck_of(problem, 0, np.zeros(1)))
-            leaves, treedef = jax.tree.flatten(trial)
-            shapes = tuple(map(jax.typeof, leaves))
             rows = -(-steps // every)
-            self.program = _compiled(
-                contender, fixed, rows, every, treedef, shapes, jax.config.read("jax_enable_x64")
-            )
+            self.program = _compiled(contender, fixed, rows, every, axis, *_abstract(trial))
 
     @property
     def runs_a_call(self) -> int:
@@ -264,6 +304,8 @@ def precision(problem: Problem) -> Callable[[], Any]:
 #: thread of the pool waits for the others would wait for ever.
 _WAITING = ("custom_call", "fft", "convolution", "sort")
 _alone = threading.Lock()
+#: Vectors as wide as the processor has them; LLVM takes half of them where it is not told.
+_WIDE: dict[str, str | bool] = {"xla_cpu_prefer_vector_width": "512"}
 
 
 class _Program(NamedTuple):
@@ -272,21 +314,44 @@ class _Program(NamedTuple):
     goes_beside_others: bool
 
 
+def _abstract(tree: Any) -> tuple[Any, tuple[Any, ...], bool]:
+    """What a function of these arrays is compiled for, to be a key."""
+    leaves, treedef = jax.tree.flatten(tree)
+    return treedef, tuple(map(jax.typeof, leaves)), jax.config.read("jax_enable_x64")
+
+
+def _structs(treedef: Any, shapes: tuple[Any, ...]) -> Any:
+    structs = [jax.ShapeDtypeStruct(of.shape, of.dtype, weak_type=of.weak_type) for of in shapes]
+    return jax.tree.unflatten(treedef, structs)
+
+
+@lru_cache(maxsize=128)
+def _multiplies(fixed: Any, treedef: Any, shapes: tuple[Any, ...], is_double: bool) -> bool:
+    """Whether the gradient of a cost is made of products of matrices."""
+
+    def gradient(numbers: list[Any], params: Params) -> Params:
+        return jax.grad(join(numbers, fixed))(params)
+
+    return "dot_general" in str(jax.make_jaxpr(gradient)(*_structs(treedef, shapes)))
+
+
 @lru_cache(maxsize=128)
 def _compiled(
     contender: Contender,
     fixed: Any,
     rows: int,
     every: int,
+    axis: int,
     treedef: Any,
     shapes: tuple[Any, ...],
     is_double: bool,
 ) -> _Program:
-    structs = [jax.ShapeDtypeStruct(of.shape, of.dtype, weak_type=of.weak_type) for of in shapes]
-    arguments = jax.tree.unflatten(treedef, structs)
+    arguments = _structs(treedef, shapes)
     began = time.perf_counter()
-    lowered = _sweep.lower(*arguments, contender=contender, fixed=fixed, rows=rows, every=every)
-    run = lowered.compile()
+    lowered = _sweep.lower(
+        *arguments, contender=contender, fixed=fixed, rows=rows, every=every, axis=axis
+    )
+    run = lowered.compile(_WIDE if jax.default_backend() == "cpu" else None)
     seconds = time.perf_counter() - began
     text = lowered.as_text()
     return _Program(run, seconds, not any(f"stablehlo.{name}" in text for name in _WAITING))
