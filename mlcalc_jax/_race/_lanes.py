@@ -107,7 +107,9 @@ def _step(eqn: Any, given: list[_Value], lanes: int) -> list[_Value]:
     if name in _ELEMENTWISE:
         results = bind(*(_spread(value, lanes, shape) for value in given))
     elif name == "reduce_sum":
-        results = [lax.reshape(_sum(arrays[0], eqn.params["axes"]), (*shape, lanes))]
+        results = [
+            lax.reshape(_sum(arrays[0], tuple(map(int, eqn.params["axes"]))), (*shape, lanes))
+        ]
     elif name in _ALONG_AXES:
         results = bind(*arrays)
     elif name in _MOVES and is_each[0] and not any(is_each[1:]):
