@@ -23,7 +23,7 @@ def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
     part = file.with_name(f".{file.name}.part")
     try:
         with part.open("wb") as opened:
-            np.savez_compressed(opened, allow_pickle=False, **arrays)
+            np.savez_compressed(opened, **arrays)
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)

@@ -57,10 +57,13 @@ def replay(
         a path for each optimiser that could run, by name.
 
     Raises:
-        ValueError: a problem or an optimiser that took no part.
+        ValueError: a problem, an optimiser or a seed that took no part.
     """
     protocol = comparison.protocol
-    seed = protocol["seeds"][0] if seed is None else _check.count("seed", seed, least=0)
+    seeds = protocol["seeds"]
+    seed = seeds[0] if seed is None else _check.count("seed", seed, least=0)
+    if seed not in seeds:
+        raise ValueError(f"seed must be one that was raced with, {seeds[0]} to {seeds[-1]}: {seed}")
     luck = luck_of(problem, protocol["key"], [seed])
     one = jax.tree.map(lambda leaf: leaf[0], luck)
     paths = {}

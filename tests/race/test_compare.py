@@ -245,6 +245,8 @@ def test_replay_is_the_run_that_was_judged(small: mc.Comparison) -> None:
         np.testing.assert_allclose(path.cost, small.race(name).cost[1], rtol=1e-9, atol=1e-25)
     with pytest.raises(ValueError, match="took no part"):
         mc.replay(small, QUADRATIC, {"Adam": optax.adam})
+    with pytest.raises(ValueError, match="raced with, 3 to 7"):
+        mc.replay(small, QUADRATIC, SMALL, seed=999)
 
 
 def test_a_stopped_race_goes_on(tmp_path: Path, small: mc.Comparison) -> None:

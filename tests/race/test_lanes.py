@@ -25,7 +25,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "shared result": lambda v: jnp.ones(3),
     "sums": lambda v: (v["m"].sum(), v["m"].sum(0), v["m"].max(1), jnp.cumsum(v["v"])),
     "sum of many": lambda v: jnp.outer(v["v"], SHARED[0]).sum(1),
-    "sum over two axes": lambda v: (v["m"][:, :, None] * SHARED[0]).sum((0, 2)),
+    "sum over two axes": lambda v: (v["m"][:, :, None] * SHARED[:1, None]).sum((0, 2)),
     "moved": lambda v: (v["m"].T[::2], v["m"].reshape(6, 2), jnp.flip(v["v"]), v["v"][None]),
     "joined": lambda v: jnp.concatenate([v["v"], jnp.zeros(2), v["m"].ravel()]),
     "padded": lambda v: jnp.pad(v["v"], 2),
@@ -36,7 +36,9 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "product of two long ones": lambda v: (lambda a: a @ jnp.cos(a).T)(v["m"][:, :2] @ SHARED),
     "large and long": lambda v: (lambda a: a.T @ a)(jnp.outer(jnp.sin(SHARED[0]), SHARED[1, :20])),
     "large": lambda v: (lambda a: a @ a.T)(jnp.outer(SHARED[0, :20], SHARED[1]) * v["s"]),
-    "batch of products": lambda v: jnp.einsum("ij,ijk->ik", v["m"], v["m"][:, :, None] * v["v"]),
+    "batch of products": lambda v: jnp.einsum(
+        "ij,ijk->ik", v["m"], v["m"][:, :, None] * v["v"][None, None]
+    ),
     "matrix by vector": lambda v: v["m"] @ v["v"][:4],
     "solved": lambda v: jnp.linalg.solve(_matrix(v) + 9 * jnp.eye(3), v["v"][:3]),
     "sorted": lambda v: (jnp.sort(v["v"]), jnp.argmax(v["m"], 1)),
