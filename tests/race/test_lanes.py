@@ -24,7 +24,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "clamped by one of each": lambda v: jnp.clip(v["v"], v["s"], 1.0),
     "shared result": lambda v: jnp.ones(3),
     "sums": lambda v: (v["m"].sum(), v["m"].sum(0), v["m"].max(1), jnp.cumsum(v["v"])),
-    "sum of many": lambda v: jnp.outer(v["v"], SHARED[0]).sum(1),
+    "sum of many": lambda v: (v["v"][:, None] * SHARED[:1]).sum(1),
     "sum over two axes": lambda v: (v["m"][:, :, None] * SHARED[:1, None]).sum((0, 2)),
     "moved": lambda v: (v["m"].T[::2], v["m"].reshape(6, 2), jnp.flip(v["v"]), v["v"][None]),
     "joined": lambda v: jnp.concatenate([v["v"], jnp.zeros(2), v["m"].ravel()]),
@@ -34,8 +34,8 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "product with a shared one": lambda v: (v["m"][:, :2] @ SHARED, SHARED.T @ v["m"][:2]),
     "long product": lambda v: jnp.tanh(v["m"][:, :2] @ SHARED) @ SHARED.T,
     "product of two long ones": lambda v: (lambda a: a @ jnp.cos(a).T)(v["m"][:, :2] @ SHARED),
-    "large and long": lambda v: (lambda a: a.T @ a)(jnp.outer(jnp.sin(SHARED[0]), SHARED[1, :20])),
-    "large": lambda v: (lambda a: a @ a.T)(jnp.outer(SHARED[0, :20], SHARED[1]) * v["s"]),
+    "large and long": lambda v: (lambda a: a.T @ a)(jnp.sin(SHARED[0])[:, None] * SHARED[1:, :20]),
+    "large": lambda v: (lambda a: a @ a.T)(SHARED[:1, :20].T * SHARED[1:] * v["s"]),
     "batch of products": lambda v: jnp.einsum(
         "ij,ijk->ik", v["m"], v["m"][:, :, None] * v["v"][None, None]
     ),
