@@ -27,6 +27,7 @@ def test_slopes_finds_the_orders(
     assert (tmp_path / "run" / "slopes.png").exists()
 
 
+@pytest.mark.slow
 def test_derivatives_agrees_with_the_course(
     cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -49,6 +50,7 @@ def test_surface_finds_the_saddle(cli: Cli, tmp_path: Path) -> None:
     assert [float(row["lowest"]), float(row["highest"])] == [-2, 2]
 
 
+@pytest.mark.slow
 def test_newton_raphson_gives_the_course_s_roots(cli: Cli, tmp_path: Path) -> None:
     """Outside fact: the roots and first iterates of the exercise."""
     assert cli("newton_raphson", "--quick", "--out", tmp_path / "run") == 0
@@ -61,6 +63,7 @@ def test_newton_raphson_gives_the_course_s_roots(cli: Cli, tmp_path: Path) -> No
     assert first[1.99] == pytest.approx(-36.47, abs=0.005)
 
 
+@pytest.mark.slow
 def test_lagrange_gives_the_course_s_points(cli: Cli, tmp_path: Path) -> None:
     """Outside fact: four points on the ellipse, two on the catenary."""
     assert cli("lagrange", "--out", tmp_path / "run") == 0
@@ -70,6 +73,7 @@ def test_lagrange_gives_the_course_s_points(cli: Cli, tmp_path: Path) -> None:
     assert float(rows[4]["f"]) == pytest.approx(-3.16222, abs=5e-6)
 
 
+@pytest.mark.slow
 def test_backprop_explains_every_factor(cli: Cli, tmp_path: Path) -> None:
     """Seven factors a layer; the chain rule by hand is jax.grad's."""
     assert cli("backprop", "--quick", "--out", tmp_path / "run") == 0
@@ -78,6 +82,7 @@ def test_backprop_explains_every_factor(cli: Cli, tmp_path: Path) -> None:
     assert {row["factor"]: row["shape"] for row in rows}["J_W2"] == "7x6"
 
 
+@pytest.mark.slow
 def test_regression_agrees_three_ways(cli: Cli, tmp_path: Path) -> None:
     """Outside fact: NumPy's polyfit; Anscombe's line y = 3 + x / 2, whose R^2 is 0.67."""
     assert cli("regression", "--out", tmp_path / "run") == 0
@@ -97,6 +102,7 @@ def test_regression_agrees_three_ways(cli: Cli, tmp_path: Path) -> None:
     assert float(sets[2]["robust_intercept"]) == pytest.approx(4.0, abs=2e-2)
 
 
+@pytest.mark.slow
 def test_landscape_keeps_path_slices_and_spectra(cli: Cli, tmp_path: Path) -> None:
     """The slice's middle is the cost at the end; all 77 eigenvalues are there."""
     assert cli("landscape", "--quick", "--out", tmp_path / "run") == 0
@@ -105,6 +111,7 @@ def test_landscape_keeps_path_slices_and_spectra(cli: Cli, tmp_path: Path) -> No
     assert np.load(tmp_path / "run" / "spectra.npz")["end"].shape == (77,)
 
 
+@pytest.mark.slow
 def test_approximations_of_a_formula(cli: Cli, tmp_path: Path) -> None:
     """Outside fact: x sin x at order 6 is x^2 - x^4/6 + x^6/120."""
     options = ("--function", "x * jnp.sin(x)", "--orders", 6)
@@ -114,6 +121,7 @@ def test_approximations_of_a_formula(cli: Cli, tmp_path: Path) -> None:
     np.testing.assert_allclose(coefficients, [0, 0, 1, 0, -1 / 6, 0, 1 / 120], atol=1e-17)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -153,6 +161,7 @@ def test_wrong_input_is_one_line(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -28,6 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 BASE = ["fit", "data.csv", "--x", "t", "--y", "signal"]
 
 
+@pytest.mark.slow
 def test_fit_leaves_report_figure_and_json(folder: Path) -> None:
     """Outside fact: SciPy's curve_fit of the same data; run as a user runs it."""
     from scipy.optimize import curve_fit
@@ -51,6 +52,7 @@ def test_fit_leaves_report_figure_and_json(folder: Path) -> None:
         assert_allclose(found["parameters"][name]["stderr"], pcov[k, k] ** 0.5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_model_from_a_file_with_start_bounds_and_fixed(folder: Path) -> None:
     """Outside fact: the bound and the fixed value themselves."""
     options = ["--model", "mine.py:cool", "--start", "a=2,k=0.5", "--bounds", "a=:2.5"]

@@ -36,6 +36,7 @@ PIXELS = ["fit-many", "image.npy", "--pixels", "--x", "time.npy", "--model", "ex
 SPOTS = ["fit-many", "spots.npy", "--model", "gaussian_2d", "--loss", "poisson"]
 
 
+@pytest.mark.slow
 def test_pixels_of_an_image(folder: Path) -> None:
     """Outside fact: the amplitudes that were drawn; run as a user runs it."""
     root = str(Path(__file__).parent.parent)
@@ -54,6 +55,7 @@ def test_pixels_of_an_image(folder: Path) -> None:
     assert 0.6 < np.nanstd(pulls) < 1.5
 
 
+@pytest.mark.slow
 def test_pixels_may_have_x_sigma_and_mask_of_their_own(folder: Path) -> None:
     """The same as for all, when they are; read across the edges of the image's rows."""
     assert main(PIXELS) == 0
@@ -71,6 +73,7 @@ def test_pixels_may_have_x_sigma_and_mask_of_their_own(folder: Path) -> None:
         assert_allclose(one.stderr[name][:][good], other.stderr[name][:][good], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_stack_of_spots(folder: Path) -> None:
     """Outside fact: the positions that were drawn; x runs along the columns. Also from Zarr."""
     zarr = pytest.importorskip("zarr")

@@ -39,6 +39,7 @@ def test_readme_s_links_lead_somewhere() -> None:
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_notebook_runs(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every cell runs without an error, and the pictures come out."""

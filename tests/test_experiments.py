@@ -67,6 +67,7 @@ def test_fit_heights_gives_the_course_s_numbers(
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "files"),
     [
@@ -92,6 +93,7 @@ def test_saved_configuration_gives_the_same_numbers(
     )
 
 
+@pytest.mark.slow
 def test_config_can_be_overridden_and_must_fit(
     cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +109,7 @@ def test_config_can_be_overridden_and_must_fit(
     assert len(capsys.readouterr().err.splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_both_jacobians_give_the_same_path(cli: Cli, tmp_path: Path) -> None:
     """The chain rule by hand against JAX's own, over a stochastic descent of 300 steps."""
     paths = {}
@@ -132,6 +135,7 @@ def test_draw_curve_learns_the_user_s_points(cli: Cli, tmp_path: Path) -> None:
     assert [row["step"] for row in table(out / "seeds.csv")][-1] == "300"
 
 
+@pytest.mark.slow
 def test_fit_heights_fits_the_user_s_heights(cli: Cli, tmp_path: Path) -> None:
     """2,000 draws from N(1.7, 0.1) in metres: the fit is within four standard errors."""
     file = tmp_path / "heights.csv"
@@ -146,6 +150,7 @@ def test_fit_heights_fits_the_user_s_heights(cli: Cli, tmp_path: Path) -> None:
     assert path["params['sigma']"][-1] == pytest.approx(0.1, abs=4 * 1.5 * 0.1 / 4000**0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sex", ["F", "M"])
 def test_fit_heights_fits_measured_adults(cli: Cli, tmp_path: Path, sex: Any) -> None:
     """The Gaussian fitted to the NHANES adults is near their mean and standard deviation."""
@@ -156,6 +161,7 @@ def test_fit_heights_fits_measured_adults(cli: Cli, tmp_path: Path, sex: Any) ->
     assert path["params['sigma']"][-1] == pytest.approx(heights.std(), abs=0.5)
 
 
+@pytest.mark.slow
 def test_compare_optimisers_tells_them_apart(
     cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -180,6 +186,7 @@ def test_compare_optimisers_tells_them_apart(
         assert (out / f"{name}.svg").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_tournament_on_three_problems(
     cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -198,6 +205,7 @@ def test_tournament_on_three_problems(
     assert table(tmp_path / "again" / "summary.csv") == rows
 
 
+@pytest.mark.slow
 def test_divergence_is_said_and_the_path_kept(
     cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -355,6 +363,7 @@ def test_main_job_runs_the_three(
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_benchmarks_run(cli: Cli, tmp_path: Path) -> None:
     """The peers of the benchmark compute the Jacobian that ``backprop`` computes."""
     peers = importlib.import_module("experiments.benchmarks._peers")
@@ -389,6 +398,7 @@ def test_peers_of_many_fits_find_the_same() -> None:
         np.testing.assert_allclose(peer(case.x, case.y, case.flat_start()), ours, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_approximations_tells_the_proved_bounds(cli: Cli, tmp_path: Path) -> None:
     """e^x + x + sin x = 1 + 3x + x^2/2 + x^4/24 + ...; the bound of 1/x is its error at 0.1."""
     assert cli("approximations", "--out", tmp_path / "run", "--orders", 4) == 0
@@ -423,6 +433,7 @@ def test_approximations_with_wrong_input(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_localise_reaches_the_cramer_rao_bound(cli: Cli, tmp_path: Path) -> None:
     """Outside fact: no unbiased estimate scatters less than the Fisher information allows."""
     assert cli("localise", "--frames", 600, "--out", tmp_path / "run") == 0
@@ -461,6 +472,7 @@ def test_localise_with_wrong_input(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_sandpit_arena_counts_what_play_counts(cli: Cli, tmp_path: Path) -> None:
     """The table's win rates are those of the package; wrong input is said in a sentence."""
     assert cli("sandpit_arena", "--quick", "--levels", "bowl", "--out", tmp_path / "run") == 0

@@ -19,6 +19,7 @@ def params(scale: float = 1.0) -> Any:
     return jax.tree.map(lambda leaf: scale * leaf, drawn)
 
 
+@pytest.mark.slow
 def test_factors_multiply_to_the_gradient() -> None:
     """Outside fact: NumPy's product of the factors by the chain rule, and jax.grad."""
     found = mc.explain_backprop(params(), CURVE.x, CURVE.y)
@@ -113,6 +114,7 @@ def test_directions_are_normalised_by_filter() -> None:
     assert_allclose(mc.filter_normalised({"zero": np.zeros(3)}, 0)["zero"], 0)
 
 
+@pytest.mark.slow
 def test_spectrum_whole_and_by_lanczos() -> None:
     """Outside fact: a quadratic's eigenvalues; NumPy's of the dense Hessian of a network."""
     assert_allclose(mc.hessian_spectrum(quadratic, CENTRE).eigenvalues, [2, 6, 10])

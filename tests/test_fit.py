@@ -42,6 +42,7 @@ def scipys(**options: Any) -> Any:
     return optimize.curve_fit(peak, X, Y, P0, xtol=1e-15, ftol=1e-15, gtol=1e-15, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("absolute", [False, True])
 @pytest.mark.parametrize("sigma", [None, 0.2, SIGMA], ids=["none", "number", "array"])
 def test_agrees_with_scipy(sigma: Any, absolute: bool) -> None:
@@ -88,6 +89,7 @@ def test_agrees_with_scipy_under_bounds(low: float) -> None:
     assert_allclose(fit.covariance, pcov, rtol=2e-4, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["soft_l1", "huber", "cauchy", "arctan"])
 def test_agrees_with_scipy_on_robust_losses(name: str) -> None:
     """Outside fact: scipy.optimize.least_squares with its loss and f_scale."""
@@ -126,6 +128,7 @@ def test_poisson_is_the_likelihood() -> None:
     assert_allclose(fit.covariance, np.linalg.inv(J.T / f @ J), rtol=1e-4, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_agrees_with_lmfit() -> None:
     """Outside fact: lmfit with a fixed parameter, an expression, its statistics."""
     model = lmfit.Model(peak)
@@ -153,6 +156,7 @@ def test_agrees_with_lmfit() -> None:
     assert_allclose(flat(ours.stderr), [theirs.params[n].stderr for n in NAMES], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_agrees_with_minuit() -> None:
     """Outside fact: MIGRAD's minimum and MINOS intervals."""
     minuit = iminuit.Minuit(MinuitCost(X, Y, SIGMA, peak), *P0)
@@ -169,6 +173,7 @@ def test_agrees_with_minuit() -> None:
         assert_allclose([low - value, high - value], [errors.lower, errors.upper], rtol=2e-2)
 
 
+@pytest.mark.slow
 def test_profile_of_a_linear_model_is_the_exact_interval() -> None:
     """Outside fact: for a linear model chi-squared is a parabola: value +- t stderr."""
     fit = mc.fit(mc.models.line, {"slope": 0.0, "intercept": 0.0}, X, Y)
@@ -294,6 +299,7 @@ def test_bands() -> None:
         correlated.band(at, kind="prediction")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["residual", "case"])
 def test_bootstrap_of_a_line(kind: Any) -> None:
     """Outside fact: the standard errors of the formula, to what 2,000 samples can tell."""
@@ -308,6 +314,7 @@ def test_bootstrap_of_a_line(kind: Any) -> None:
     assert low["slope"] < line.slope < high["slope"]
 
 
+@pytest.mark.slow
 def test_bootstrap_of_correlated_data() -> None:
     """Outside fact: the standard errors of generalised least squares, (A^T C^-1 A)^-1, in NumPy."""
     C = 0.01 * np.exp(-np.abs(X[:, None] - X) / 0.4)
@@ -380,6 +387,16 @@ def test_vmap_is_a_loop() -> None:
     assert fits.success.all()
 
 
+@pytest.mark.parametrize("method", [None, optax.adam(0.1)], ids=["default", "adam"])
+def test_constants_inside_a_users_jit(method: Any) -> None:
+    """Outside fact: the same fit outside it."""
+
+    def slope() -> Any:
+        return mc.fit(mc.models.line, {"slope": 1.0, "intercept": 0.0}, X, Y, method=method).params
+
+    assert_allclose(jax.jit(slope)()["slope"], slope()["slope"], rtol=1e-6)
+
+
 def test_single_precision_stays_single() -> None:
     """Outside fact: the answer in float64, to the digits float32 has."""
     single = [np.float32(values) for values in (X, Y, SIGMA)]
@@ -391,6 +408,7 @@ def test_single_precision_stays_single() -> None:
     assert_allclose(flat(fit.stderr), flat(double.stderr), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_many_points_go_piece_by_piece() -> None:
     """Outside fact: the same problem in one piece, by SciPy."""
     x = np.linspace(-3, 3, 40_001)
@@ -404,6 +422,7 @@ def test_many_points_go_piece_by_piece() -> None:
     assert_allclose(fit.covariance, pcov, rtol=1e-5, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_multistart_finds_every_optimum() -> None:
     """Outside fact: cos has the value 0.5 at pi/3, 5 pi/3 and 7 pi/3 between 0 and 8."""
     fits = mc.multistart(
@@ -514,6 +533,7 @@ def test_refuses(change: dict[str, Any], error: type[Exception], message: str) -
         mc.fit(**arguments)
 
 
+@pytest.mark.slow
 def test_trouble_on_the_way_is_a_status() -> None:
     """Outside fact: the documented statuses."""
     bad = mc.fit(lambda p, x: jnp.log(p["a"]) * x, {"a": -1.0}, X, Y)

@@ -20,6 +20,7 @@ CORRELATED = 0.01 * np.exp(-np.abs(X[:, None] - X) / 0.4)
 pytestmark = pytest.mark.usefixtures("double")
 
 
+@pytest.mark.slow
 def test_closed_forms_of_a_line() -> None:
     """Outside fact: of C = s^2 (A^T A)^-1 and C = (A^T W A)^-1, derived by hand."""
     y = 2 * X - 1 + NOISE
@@ -43,6 +44,7 @@ def test_closed_forms_of_a_line() -> None:
     assert_allclose(jax.jacrev(covariance)(SIGMA), expected, rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

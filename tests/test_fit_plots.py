@@ -46,6 +46,7 @@ def test_fit(fitted: mc.Fit) -> None:
     assert set(labels) >= {"data", "data, masked", "fit", "95% confidence", "95% prediction"}
 
 
+@pytest.mark.slow
 def test_global_fit_and_its_refusals() -> None:
     """Outside fact: two data sets, two curves; two predictors have no picture."""
     model = lambda p, x: p["a"] * jnp.exp(-p["k"] * x)  # noqa: E731
@@ -63,6 +64,7 @@ def test_global_fit_and_its_refusals() -> None:
         mc.plots.fit(two)
 
 
+@pytest.mark.slow
 def test_bands_of_a_global_fit() -> None:
     """Outside fact: lines that share nothing have the bands each has by itself."""
     rng = np.random.default_rng(6)

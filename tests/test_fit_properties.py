@@ -80,6 +80,7 @@ def test_a_weight_of_two_is_a_point_twice(seed: int) -> None:
     assert_allclose(both(fitted(*again)), both(heavy), rtol=1e-7)
 
 
+@pytest.mark.slow
 @few
 @given(seeds)
 def test_masked_is_removed(seed: int) -> None:
@@ -93,6 +94,7 @@ def test_masked_is_removed(seed: int) -> None:
         assert_allclose(getattr(masked, name), getattr(removed, name), rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.usefixtures("double")
 def test_intervals_cover(name: str) -> None:

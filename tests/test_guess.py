@@ -198,6 +198,7 @@ def _assert_usable(model: Any, x: Any, y: Any) -> Truth:
     return start
 
 
+@pytest.mark.slow
 @every_model
 def test_descent_from_the_guess_arrives(case: Case) -> None:
     """Outside fact: the truth of simulated data; a descent that starts there knows the best fit."""

@@ -28,6 +28,7 @@ def simulated(case: Case, points: int, noise: float = 0.05) -> tuple[Any, np.nda
     return x, y, {name: np.array([truth[name] for truth in truths]) for name in truths[0]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("points", [25, 400])  # 400 are gathered in cells
 @every_model
 def test_fits_from_the_guess_arrive(case: Case, points: int) -> None:

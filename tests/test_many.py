@@ -80,6 +80,7 @@ def test_every_lane_is_a_fit(model: Any, name: str) -> None:
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["huber", "soft_l1", "cauchy", "poisson"])
 def test_every_lane_is_a_fit_under_a_loss(loss: str) -> None:
     """Outside fact: ``fit``, row by row, with an outlier, or counts."""
@@ -99,6 +100,7 @@ def test_every_lane_is_a_fit_under_a_loss(loss: str) -> None:
         assert_allclose(found.chi_squared[row], single.chi_squared, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_fixed_and_bounded_fit_by_fit() -> None:
     """Outside fact: ``fit`` with what belongs to the row."""
     y, start = peaks(12)
@@ -129,6 +131,7 @@ def test_fixed_and_bounded_fit_by_fit() -> None:
         assert (found.covariance[row][2] == 0).all() == is_fixed[row]
 
 
+@pytest.mark.slow
 def test_polished_in_double_precision() -> None:
     """What float32 has not finished is what float64 finds; the rest stays as it is."""
     y, start = peaks(50)
@@ -174,6 +177,7 @@ def test_an_x_that_means_two_things_is_refused() -> None:
         mc.fit_many(plane, {"a": 1.0, "b": 2.0}, np.ones((2, 5)), np.ones((2, 5)))
 
 
+@pytest.mark.slow
 def test_one_x_for_each_fit() -> None:
     """Outside fact: rows whose x is shifted have their mean shifted by as much."""
     y, start = peaks(30)
@@ -224,6 +228,7 @@ def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None
     assert told == sorted(told)
 
 
+@pytest.mark.slow
 def test_padding_does_not_leak() -> None:
     """Masked points may be anything, and count in nothing: not even in the degrees of freedom."""
     y, start = peaks(20)
@@ -239,6 +244,7 @@ def test_padding_does_not_leak() -> None:
         assert_allclose(found.stderr[name], plain.stderr[name], rtol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mc.data.NIST)
 def test_nist_from_a_thousand_starts(name: str) -> None:
     """Outside fact: NIST's certified values, from starts within 2 % of the second; all get there.

@@ -45,6 +45,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(whole: Path, tmp_path: Path) -> None:
     """``kill -9`` again and again; each run carries on, and the files are the same at the end."""
     out, rng, done = tmp_path / "fits.zarr", random.Random(0), [0]
@@ -79,6 +80,7 @@ def test_interrupted(whole: Path, tmp_path: Path) -> None:
     assert files(out) == files(whole)
 
 
+@pytest.mark.slow
 def test_no_room_on_the_disk(whole: Path, tmp_path: Path) -> None:
     """No file may grow beyond 5,000 bytes: an OSError; with room again, it carries on."""
     out = tmp_path / "fits.zarr"

@@ -274,6 +274,7 @@ SWEEPS: dict[str, tuple[Any, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "build"),
     [*((name, "outside") for name in SWEEPS), ("aggression", "inside"), ("adam", "inside")],

@@ -109,6 +109,7 @@ def test_lines_differ_in_colour_dash_or_marker() -> None:
     assert len({(s.marker, round(sum(to_rgb(s.color)), 1)) for s in first}) == 8
 
 
+@pytest.mark.slow
 def test_taylor_band_holds_the_function() -> None:
     """Outside fact: the drawn band is where the bounds of the remainder say, and holds cos."""
     found = mc.taylor(jnp.cos, 0.0, 2)

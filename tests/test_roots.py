@@ -54,6 +54,7 @@ def test_failures_have_names(text: str, start: float, status: RootStatus) -> Non
     assert np.isfinite(found.x).all()
 
 
+@pytest.mark.slow
 def test_complex_roots_and_a_map_of_starts() -> None:
     """Outside fact: the roots of x^3 - 1 are the three cube roots of one."""
     found = mc.newton_raphson(lambda z: z**3 - 1, -1 + 1j)
@@ -78,6 +79,7 @@ def test_search_with_wrong_input(annotations_unchecked: None) -> None:
         mc.newton_raphson(jnp.sin, "a")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_lagrange_on_the_ellipse() -> None:
     """Outside fact: the exercise's four points, multiplier and values of two of them."""
     points = mc.constrained(
@@ -115,6 +117,7 @@ def test_lagrange_on_the_catenary() -> None:
     assert points[0].value == pytest.approx(-3.16222, abs=5e-6)
 
 
+@pytest.mark.slow
 def test_constrained_in_three_dimensions() -> None:
     """Outside fact: x + 2y + 3z on the unit sphere is stationary at +-(1, 2, 3) / sqrt(14)."""
     low, high = mc.constrained(

@@ -100,6 +100,7 @@ def test_largest_stable_step_of_the_heights(double: None, steps: int) -> None:
     assert measured == pytest.approx(2 / np.linalg.eigvalsh(hessian)[-1], rel=1e-7)
 
 
+@pytest.mark.slow
 def test_experiment_puts_theory_beside_measurement(
     cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,6 +66,7 @@ def test_known_series(name: str) -> None:
     assert np.all(apart <= found.coefficient_errors + 1e-15 * np.abs(expected))
 
 
+@pytest.mark.slow
 def test_derivatives_of_jax() -> None:
     """Outside fact: repeated ``jax.grad``, divided by the factorial."""
     with jax.enable_x64(True):
@@ -164,15 +165,16 @@ class OnMpmath:
         return 1 / (1 + mpmath.exp(-u))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
 def test_bounds_hold_for_random_expressions(part: int) -> None:
-    """Outside fact: f - p in 50 digits of mpmath, on 4 times 250 expressions, orders and radii.
+    """Outside fact: f - p in 50 digits of mpmath, on 4 times 100 expressions, orders and radii.
 
     No bound is ever broken, and the median bound is within 3 times the largest error seen.
     """
     draw = np.random.default_rng([20261123, part])
     ratios = []
-    for _ in range(250):
+    for _ in range(100):
         expression = Expression(draw, int(draw.integers(1, 4)))
         order, radius = int(draw.integers(0, 9)), float(np.round(draw.uniform(0.02, 0.5), 3))
         centre = float(np.round(draw.uniform(-1, 1), 2))
@@ -189,7 +191,7 @@ def test_bounds_hold_for_random_expressions(part: int) -> None:
                 worst = max(worst, abs(error))
             if worst > 1e-14:
                 ratios.append(float(max(-low, high) / worst))
-    assert len(ratios) > 120
+    assert len(ratios) > 48
     assert np.median(ratios) < 1.1
     assert np.quantile(ratios, 0.95) < 3
 

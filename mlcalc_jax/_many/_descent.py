@@ -17,6 +17,7 @@ from jaxtyping import Array
 
 from .._path import Status
 from .._types import Model
+from .._xla import cpu_options
 from ..losses import Poisson
 from ._lanes import lanewise
 
@@ -64,11 +65,7 @@ def _compiling(backend: str) -> Callable[..., dict[str, Array]]:
     JAX 0.10 computes sums over points three times faster on a CPU with the older of its two ways to
     write loops; later versions have only one, which is as fast, and know no such option.
     """
-    options: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False} if backend == "cpu" else {}
-    try:
-        jax.jit(lambda: 0, compiler_options=options).lower().compile()
-    except jax.errors.JaxRuntimeError:
-        options = {}
+    options: Any = cpu_options(xla_cpu_use_fusion_emitters=False)
     return jax.jit(_descended, static_argnums=0, compiler_options=options)
 
 

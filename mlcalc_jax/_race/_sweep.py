@@ -23,6 +23,7 @@ from jaxtyping import Array
 from .._minimise import SAMPLED, as_before, join, split
 from .._problem import Minibatches
 from .._types import Cost, Params
+from .._xla import cpu_options
 from ..problems import Problem, scattered
 from ._contenders import Contender
 from ._lanes import lanewise
@@ -304,8 +305,6 @@ def precision(problem: Problem) -> Callable[[], Any]:
 #: thread of the pool waits for the others would wait for ever.
 _WAITING = ("custom_call", "fft", "convolution", "sort")
 _alone = threading.Lock()
-#: Vectors as wide as the processor has them; LLVM takes half of them where it is not told.
-_WIDE: dict[str, str | bool] = {"xla_cpu_prefer_vector_width": "512"}
 
 
 class _Program(NamedTuple):
@@ -351,7 +350,8 @@ def _compiled(
     lowered = _sweep.lower(
         *arguments, contender=contender, fixed=fixed, rows=rows, every=every, axis=axis
     )
-    run = lowered.compile(_WIDE if jax.default_backend() == "cpu" else None)
+    # Vectors as wide as the processor has them; LLVM takes half of them where it is not told.
+    run = lowered.compile(cpu_options(xla_cpu_prefer_vector_width="512"))
     seconds = time.perf_counter() - began
     text = lowered.as_text()
     return _Program(run, seconds, not any(f"stablehlo.{name}" in text for name in _WAITING))

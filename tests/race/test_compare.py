@@ -25,6 +25,7 @@ def small() -> mc.Comparison:
     return mc.compare(QUADRATIC, SMALL, learning_rates=mc.log_uniform(1e-3, 1.0), **QUICK)
 
 
+@pytest.mark.slow
 def test_newton_takes_one_step_and_steepest_descent_its_theory(small: mc.Comparison) -> None:
     """One step for Newton; at the chosen a, ``k`` steps for ``max|1 - a lambda|^(2k)``."""
     assert small.race("Newton").steps.tolist() == [1] * 5
@@ -166,6 +167,7 @@ def test_diverged_and_stalled_are_told_apart() -> None:
     }
 
 
+@pytest.mark.slow
 def test_targets_may_be_stated_or_multiples() -> None:
     """A cost, a cost by problem, or so many times the lowest found by anyone."""
     heights = mc.problems.heights()
@@ -383,6 +385,7 @@ def test_a_bare_cost_and_its_start() -> None:
     assert found.table()[0]["share"] == 1.0
 
 
+@pytest.mark.slow
 def test_a_whole_cost_that_turns_nan_spoils_nobody() -> None:
     """A batch may be finite where the whole is not: such a run ends, and the target stands."""
     x = np.linspace(0.0, 1.0, 10)

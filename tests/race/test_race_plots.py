@@ -38,6 +38,7 @@ def named(ax: Any) -> dict[str, Any]:
     return {line.get_label(): line for line in ax.get_lines() if line.get_label()[0] != "_"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("against", ["steps", "oracle", "seconds"])
 def test_race_draws_the_median_of_the_fresh_seeds(race: mc.Comparison, against: str) -> None:
     """The last point of every line is the median of the lowest costs, above the minimum."""
@@ -109,6 +110,7 @@ def test_animation_ends_where_the_picture_does(race: mc.Comparison) -> None:
     animation._draw_was_started = True  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_race_that_nobody_finished_is_drawn_too(tmp_path: Path) -> None:
     """A cost that is NaN everywhere, and one without a lower bound: no warning, no error."""
     quick: dict[str, Any] = {

@@ -38,6 +38,7 @@ def swept(problem: Problem, factory: Any, hyper: dict[str, Any], seeds: Any, **h
     return sweep(hyper, luck_of(problem, 0, seeds))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FACTORIES)
 def test_sweep_is_the_loop_over_constants(name: str) -> None:
     """Each traced rate and seed gives the costs of ``minimise`` with the rate as a constant."""

@@ -36,6 +36,7 @@ def test_steepest_descent_shrinks_as_theory_says() -> None:
     np.testing.assert_allclose(away[1:] / away[:-1], 1 - rate * curvature, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sandpit.strategies())
 def test_play_is_the_loop_over_dips(name: str) -> None:
     """The same game by hand, one dip after another, for every built-in strategy."""
@@ -77,6 +78,7 @@ def test_bad_strategies_lose_their_own_games_alone() -> None:
     assert np.isfinite(games.places).all()
 
 
+@pytest.mark.slow
 def test_another_step_size_compiles_nothing() -> None:
     """The strategy's function is traced once for a sweep."""
     traced = []
@@ -91,6 +93,7 @@ def test_another_step_size_compiles_nothing() -> None:
     assert len(set(rates)) > 1
 
 
+@pytest.mark.slow
 def test_intervals_are_the_textbook_s() -> None:
     """Outside fact: SciPy's Wilson interval of the same counts."""
     games = sandpit.play(sandpit.hybrid(), sandpit.pits("dunes", 200))
@@ -108,6 +111,7 @@ def test_intervals_are_the_textbook_s() -> None:
     )
 
 
+@pytest.mark.slow
 def test_play_is_the_same_twice_and_in_any_company() -> None:
     """Bit for bit, also for the strategy that has luck."""
     many = sandpit.pits("holes", 40)

@@ -294,6 +294,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_core_does_not_import_matplotlib() -> None:
     """The arena runs where nothing is drawn."""
     code = "import sys, mlcalc_jax as mc; mc.sandpit.pit(); print('matplotlib' in sys.modules)"
