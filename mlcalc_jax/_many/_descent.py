@@ -5,7 +5,7 @@ over the points are taken in one pass, so that no Jacobian is ever written to me
 """
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache, partial, reduce
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -63,9 +63,10 @@ def _compiling(backend: str) -> Callable[..., dict[str, Array]]:
     """The descent as compiled code.
 
     JAX 0.10 computes sums over points three times faster on a CPU with the older of its two ways to
-    write loops; later versions have only one, which is as fast, and know no such option.
+    write loops; later versions have only one, which is as fast, and know no such option. Of vectors
+    LLVM takes half as wide as the processor has them where it is not told.
     """
-    options: Any = cpu_options(xla_cpu_use_fusion_emitters=False)
+    options: Any = cpu_options(xla_cpu_use_fusion_emitters=False, xla_cpu_prefer_vector_width="512")
     return jax.jit(_descended, static_argnums=0, compiler_options=options)
 
 
@@ -341,14 +342,14 @@ class _Block:
                 for i, j in ((max(k, h), min(k, h)) for h in range(size)):
                     square[_place(i, j)] = jnp.where(fixed, float(i == j), square[_place(i, j)])
         diagonal = [square[_place(k, k)] for k in range(size)]
-        root = [jnp.sqrt(jnp.where(q > 0, q, 1)) for q in diagonal]
-        L, least = _cholesky(
-            [square[_place(i, j)] / (root[i] * root[j]) for i in range(size) for j in range(i + 1)],
+        unit = [1 / jnp.sqrt(jnp.where(q > 0, q, 1)) for q in diagonal]
+        L, inverse, least = _factored(
+            [square[_place(i, j)] * (unit[i] * unit[j]) for i in range(size) for j in range(i + 1)],
             size,
         )
         lost = jnp.any(jnp.stack(diagonal) <= 0, axis=0)
         is_singular = (least <= 8 * size * self.eps) | lost
-        inverse = _inverse(L, root, size)
+        covariance = _inverse(L, inverse, unit, size)
         variance = jnp.where(freedoms > 0, last.sums.cost / jnp.maximum(freedoms, 1), jnp.nan)
         variance = jnp.ones_like(variance) if settings.absolute_sigma else variance
         is_bad = last.status == Status.NON_FINITE
@@ -363,7 +364,7 @@ class _Block:
         ended = jnp.where(is_singular & has_converged, Status.SINGULAR, status)
 
         def entry(i: int, j: int) -> Array:
-            value = inverse[_place(max(i, j), min(i, j))] * variance
+            value = covariance[_place(max(i, j), min(i, j))] * variance
             for fixed in (self.fixed[i], self.fixed[j]):
                 value = value if fixed is None else jnp.where(fixed, 0, value)
             return value
@@ -396,22 +397,24 @@ def _place(i: int, j: int) -> int:
     return i * (i + 1) // 2 + j
 
 
-def _cholesky(A: list[Any], size: int) -> tuple[list[Any], Any]:
-    """The factor of a matrix with a unit diagonal, entry by entry, and its least squared pivot."""
+def _factored(A: list[Any], size: int) -> tuple[list[Any], list[Any], Any]:
+    """``A = L D L^T`` entry by entry: L, of which the diagonal is 1; 1/D; and the least of D.
+
+    One division a row, and no root: these are what takes the time of a small matrix.
+    """
     L: list[Any] = list(A)
-    least: Any = None
+    inverse: list[Any] = []
+    pivots: list[Any] = []
     for i in range(size):
-        for j in range(i + 1):
-            value = A[_place(i, j)]
-            for k in range(j):
-                value = value - L[_place(i, k)] * L[_place(j, k)]
-            if i == j:
-                least = value if least is None else jnp.minimum(least, value)
-                tiny = jnp.finfo(value.dtype).tiny
-                L[_place(i, i)] = jnp.sqrt(jnp.maximum(value, tiny))
-            else:
-                L[_place(i, j)] = value / L[_place(j, j)]
-    return L, least
+        scaled: list[Any] = []  # row i of L D
+        for j in range(i):
+            value = A[_place(i, j)] - sum(scaled[k] * L[_place(j, k)] for k in range(j))
+            scaled.append(value)
+            L[_place(i, j)] = value * inverse[j]
+        pivot = A[_place(i, i)] - sum(scaled[k] * L[_place(i, k)] for k in range(i))
+        pivots.append(pivot)
+        inverse.append(1 / jnp.maximum(pivot, jnp.finfo(pivot.dtype).tiny))
+    return L, inverse, reduce(jnp.minimum, pivots)
 
 
 def _solved(
@@ -423,43 +426,36 @@ def _solved(
 ) -> list[Any]:
     """``d`` with ``(J^T J + lambda D^2) d = -J^T r``; what is stuck stays."""
     size = len(slope)
-    root = [jnp.sqrt(s) for s in scale]
+    unit = [1 / jnp.sqrt(s) for s in scale]
     A = []
     for i in range(size):
         for j in range(i + 1):
-            value = square[_place(i, j)] / (root[i] * root[j])
+            value = square[_place(i, j)] * (unit[i] * unit[j])
             if i == j:
                 value = value + damping
             for h in {i, j}:
                 if stuck[h] is not None:
                     value = jnp.where(stuck[h], float(i == j), value)
             A.append(value)
-    L, _ = _cholesky(A, size)
+    L, inverse, _ = _factored(A, size)
     z: list[Any] = []
     for i in range(size):
-        value = -slope[i] / root[i]
-        for k in range(i):
-            value = value - L[_place(i, k)] * z[k]
-        z.append(value / L[_place(i, i)])
+        z.append(-slope[i] * unit[i] - sum(L[_place(i, k)] * z[k] for k in range(i)))
     d: list[Any] = [None] * size
     for i in reversed(range(size)):
-        value = z[i]
-        for k in range(i + 1, size):
-            value = value - L[_place(k, i)] * d[k]
-        d[i] = value / L[_place(i, i)]
-    return [value / r for value, r in zip(d, root, strict=True)]
+        d[i] = z[i] * inverse[i] - sum(L[_place(k, i)] * d[k] for k in range(i + 1, size))
+    return [value * u for value, u in zip(d, unit, strict=True)]
 
 
-def _inverse(L: list[Any], root: list[Any], size: int) -> list[Any]:
-    """The lower triangle of the inverse of ``D L L^T D``."""
+def _inverse(L: list[Any], inverse: list[Any], unit: list[Any], size: int) -> list[Any]:
+    """The lower triangle of ``U (L D L^T)^-1 U``, with 1/D and the diagonal of U given."""
     M: dict[tuple[int, int], Any] = {}  # the inverse of L
     for j in range(size):
-        M[j, j] = 1 / L[_place(j, j)]
+        M[j, j] = jnp.ones_like(inverse[j])
         for i in range(j + 1, size):
-            value = sum(L[_place(i, k)] * M[k, j] for k in range(j, i))
-            M[i, j] = -value / L[_place(i, i)]
+            M[i, j] = -sum(L[_place(i, k)] * M[k, j] for k in range(j, i))
     return [
-        sum(M[k, i] * M[k, j] for k in range(i, size)) / (root[i] * root[j])
+        sum(M[k, i] * M[k, j] * inverse[k] for k in range(i, size)) * (unit[i] * unit[j])
         for i in range(size)
         for j in range(i + 1)
     ]

@@ -110,7 +110,7 @@ class _Machine:
             again = np.flatnonzero(~np.isin(found["status"], _CONVERGED))
             if again.size:
                 exact = self.data.window(start, stop, np.float64)
-                double = _rows(exact, again, self.settings)
+                double = _rows(exact, again, len(again), self.settings)
                 better = self._fitted(double)
                 for name, values in better.items():
                     found[name][again] = values.astype(found[name].dtype)
@@ -155,11 +155,7 @@ class _Machine:
         blocks = max(-(-len(rows) // (lanes * devices)), 2)
         blocks = 1 << (blocks - 1).bit_length()
         size = blocks * lanes * devices
-        if len(rows) == size == rows[-1] - rows[0] + 1:
-            taken: Any = slice(rows[0], rows[-1] + 1)  # which copies nothing
-        else:
-            taken = np.concatenate([rows, np.broadcast_to(rows[:1], size - len(rows))])
-        chunk = _rows(chunk, taken, self.settings)
+        chunk = _rows(chunk, rows, size, self.settings)
         is_double = chunk["y"].dtype == np.float64
         # Blocks of each device's share that hold one of the rows.
         used = np.clip(-(-(len(rows) - np.arange(devices) * blocks * lanes) // lanes), 0, blocks)
@@ -193,11 +189,22 @@ def _least_work(iterations: np.ndarray, lanes: int) -> int:
     return int(tried[np.argmin(work)])
 
 
-def _rows(chunk: Chunk, rows: np.ndarray | slice, settings: Settings) -> Chunk:
-    """Some of the fits of a chunk."""
+def _rows(chunk: Chunk, rows: np.ndarray, size: int, settings: Settings) -> Chunk:
+    """Some of the fits of a chunk, and room for more; the last of their blocks is filled up."""
+    first, count = rows[0], len(rows)
+    is_run = rows[-1] - first + 1 == count
+    filled = min(-(-count // settings.lanes) * settings.lanes, size)
 
     def taken(name: str, leaf: Any) -> Any:
-        return leaf[rows] if is_batched(name, leaf, settings) else leaf
+        if not is_batched(name, leaf, settings):
+            return leaf
+        some = leaf[first : first + count] if is_run else leaf[rows]
+        if count == size:
+            return some
+        wide = np.empty((size, *leaf.shape[1:]), leaf.dtype)
+        wide[:count] = some
+        wide[count:filled] = some[0]
+        return wide
 
     return {name: jax.tree.map(partial(taken, name), value) for name, value in chunk.items()}
 

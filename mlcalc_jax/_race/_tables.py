@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from ._comparison import Comparison, Standing, label
+from ._contenders import RATES
 from ._standing import Interval
 
 _HEAD = ("", "reached", "model evaluations", "steps", "milliseconds", "lowest", "us a", "compile")
@@ -63,7 +64,11 @@ def as_html(comparison: Comparison) -> str:
 
 
 def _about(standing: Standing) -> str:
-    known = "" if standing.minimum is None else f", known minimum {standing.minimum:.6g}"
+    known, minimum = "", standing.minimum
+    if minimum is not None:
+        known = f", known minimum {minimum:.6g}"
+        if standing.best < minimum - 1e-6 * abs(minimum) - 1e-9 * abs(standing.start_cost):
+            known += ", WHICH IT IS NOT: there are lower costs"
     return (
         f"{standing.name} ({standing.dimension} parameters): from {standing.start_cost:.4g} to the "
         f"target {standing.target:.6g}; lowest found {standing.best:.6g}{known}"
@@ -101,7 +106,7 @@ def _number(value: float) -> str:
 
 
 def _notes(comparison: Comparison, standing: Standing) -> list[str]:
-    """Who failed and why, and how the runs ended that fell short."""
+    """Who failed and why, how runs ended that fell short, whose learning rate lies at an end."""
     lines = []
     for row in comparison.table(standing.name):
         if row["error"]:
@@ -110,4 +115,15 @@ def _notes(comparison: Comparison, standing: Standing) -> list[str]:
             short = [f"{n} {name.lower()}" for name, n in row["outcomes"].items()
                      if n and name != "REACHED"]  # fmt: skip
             lines.append(f"  {row['optimiser']} fell short: {', '.join(short)}")
+    for row in comparison.table(standing.name):
+        race = comparison.race(row["optimiser"], standing.name)
+        for name in set(RATES).intersection(race.settings):
+            tried, best = race.settings[name], race.setting[name]
+            low, high = tried.min(), tried.max()
+            if low < high and best in (low, high):
+                end = "lowest" if best == low else "highest"
+                lines.append(
+                    f"  {row['optimiser']} took the {end} of its learning rates, {low:.2g} to "
+                    f"{high:.2g}: one beyond may be better"
+                )
     return ["", *lines] if lines else []

@@ -148,6 +148,19 @@ def test_one_that_fails_spoils_nobody_else(small: mc.Comparison) -> None:
     assert {row["optimiser"] for row in found.records()} == {*SMALL, "diverges"}
 
 
+def test_a_report_says_what_to_doubt() -> None:
+    """A minimum that is none (of 1 + |p - 1|^2 it is 1), and rates that all are far too small."""
+    problem = mc.problems.from_cost(
+        lambda p: 1 + jnp.sum((p - 1) ** 2), np.array([3.0, 2.0]), minimum=2.0, name="bowl"
+    )
+    contenders = {"sgd": optax.sgd, "L-BFGS": optax.lbfgs()}
+    settings = {"learning_rates": [1e-5, 1e-4], "trials": 2, "target": 2.5}
+    report = mc.compare(problem, contenders, **QUICK | settings).report()
+    assert "known minimum 2, WHICH IT IS NOT: there are lower costs" in report
+    assert "sgd took the highest of its learning rates, 1e-05 to 0.0001" in report
+    assert "L-BFGS took" not in report
+
+
 def test_diverged_and_stalled_are_told_apart() -> None:
     """Too large a step diverges, one of 1e-6 is unfinished, a zero step has stalled."""
     found = mc.compare(

@@ -12,6 +12,8 @@ from scipy.stats import binomtest
 from mlcalc_jax import sandpit
 from mlcalc_jax.sandpit import Outcome
 
+pytestmark = pytest.mark.slow
+
 
 def bowl() -> sandpit.Pit:
     """depth = -9 + 8 r^2 / R^2 around (2, 3): Newton's step ends at the phone at once."""
@@ -36,7 +38,6 @@ def test_steepest_descent_shrinks_as_theory_says() -> None:
     np.testing.assert_allclose(away[1:] / away[:-1], 1 - rate * curvature, rtol=1e-9)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", sandpit.strategies())
 def test_play_is_the_loop_over_dips(name: str) -> None:
     """The same game by hand, one dip after another, for every built-in strategy."""
@@ -78,7 +79,6 @@ def test_bad_strategies_lose_their_own_games_alone() -> None:
     assert np.isfinite(games.places).all()
 
 
-@pytest.mark.slow
 def test_another_step_size_compiles_nothing() -> None:
     """The strategy's function is traced once for a sweep."""
     traced = []
@@ -93,7 +93,6 @@ def test_another_step_size_compiles_nothing() -> None:
     assert len(set(rates)) > 1
 
 
-@pytest.mark.slow
 def test_intervals_are_the_textbook_s() -> None:
     """Outside fact: SciPy's Wilson interval of the same counts."""
     games = sandpit.play(sandpit.hybrid(), sandpit.pits("dunes", 200))
@@ -111,7 +110,6 @@ def test_intervals_are_the_textbook_s() -> None:
     )
 
 
-@pytest.mark.slow
 def test_play_is_the_same_twice_and_in_any_company() -> None:
     """Bit for bit, also for the strategy that has luck."""
     many = sandpit.pits("holes", 40)

@@ -18,6 +18,8 @@ import pytest
 
 from mlcalc_jax import sandpit
 
+pytestmark = pytest.mark.slow
+
 _COMMAND = [sys.executable, "-m", "mlcalc_jax.sandpit"]
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 _WINDOW = [name for name in ("Xvfb", "xdotool") if shutil.which(name) is None]
@@ -70,7 +72,6 @@ def moves(file: Path) -> list[Any]:
     return json.loads(file.read_text())["moves"] if file.exists() else []
 
 
-@pytest.mark.slow
 @needs_browser
 def test_a_game_in_chromium(tmp_path: Path) -> None:
     """A page from the server: a click is a dip, a key one more, and a click on the phone wins."""
@@ -127,7 +128,6 @@ def _is_painted(page: Any) -> bool:
     )
 
 
-@pytest.mark.slow
 def test_the_server_listens_on_loopback_alone() -> None:
     """The port answers on 127.0.0.1 and on no other address of this machine."""
     with game("--browser", "--no-open") as process:
@@ -138,7 +138,6 @@ def test_the_server_listens_on_loopback_alone() -> None:
             socket.create_connection(("127.0.0.2", port), timeout=10)
 
 
-@pytest.mark.slow
 def test_a_port_in_use() -> None:
     """Says so and what to do."""
     with socket.socket() as taken:

@@ -12,6 +12,8 @@ from scipy.optimize import minimize
 from mlcalc_jax import sandpit
 from mlcalc_jax.sandpit import Outcome
 
+pytestmark = pytest.mark.slow
+
 _SEEDS = 1000
 
 
@@ -38,7 +40,6 @@ def test_the_first_pit_is_the_course_s() -> None:
     np.testing.assert_allclose(pit.margin, corner + 9, atol=1e-6)  # the trap
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("level", sandpit.LEVELS)
 def test_derivatives_are_finite_differences(level: str) -> None:
     """Outside fact: central differences of the depth."""
@@ -51,7 +52,6 @@ def test_derivatives_are_finite_differences(level: str) -> None:
         np.testing.assert_allclose(pit.hessian(xy), bend, atol=1e-4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("level", [name for name in sandpit.LEVELS if name not in ("blind", "day")])
 def test_a_thousand_pits_have_one_phone_each(level: str) -> None:
     """Each phone lies inside, at a minimum, and no place of another grid is nearly so deep."""
@@ -185,7 +185,6 @@ def test_undo_takes_back_bit_for_bit() -> None:
     assert sandpit.undo(sandpit.new_game()).dips == 0
 
 
-@pytest.mark.slow
 def test_dip_under_vmap_and_jit_is_the_same(double: None) -> None:
     """A game in each of three pits."""
     many = sandpit.pits("rocks", 3)
