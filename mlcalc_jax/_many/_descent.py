@@ -1,11 +1,12 @@
 """Levenberg-Marquardt of many small problems side by side: one fit a lane.
 
 What is compiled: a chunk of fits is cut into blocks of lanes, each with a loop of its own. All sums
-over the points are taken in one pass, so that no Jacobian is ever written to memory.
+over the points are taken in one pass, so that no Jacobian is ever written to memory; or each by
+itself, of a Jacobian that stays in the nearest cache.
 """
 
 from collections.abc import Callable
-from functools import lru_cache, partial, reduce
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -37,6 +38,7 @@ class Settings(NamedTuple):
     wants_covariance: bool
     lanes: int = 128  #: of a block, which stops on its own
     devices: int = 1  #: among which a chunk is divided
+    sums_apart: bool = False  #: whether each sum over the points is taken by itself
 
 
 #: A chunk of fits: ``starts``, ``low``, ``high``, ``held`` (lists by parameter), ``x``, ``y``,
@@ -68,6 +70,16 @@ def _compiling(backend: str) -> Callable[..., dict[str, Array]]:
     """
     options: Any = cpu_options(xla_cpu_use_fusion_emitters=False, xla_cpu_prefer_vector_width="512")
     return jax.jit(_descended, static_argnums=0, compiler_options=options)
+
+
+def sums_apart(points: int, dtype: Any) -> bool:
+    """Whether sums are faster each by itself, as far as was measured.
+
+    So they are where LLVM unrolls the loop over points, and then works on the lanes side by side.
+    """
+    if jax.default_backend() != "cpu" or cpu_options(xla_cpu_use_fusion_emitters=False):
+        return False
+    return points <= 32 and dtype == np.float32
 
 
 def _descended(
@@ -212,25 +224,36 @@ class _Block:
         predicted, columns = self.predict(numbers, self.x, self.settings.free)
         r = self._weighed(predicted.astype(self.dtype) - self.y)
         columns = [self._weighed(column.astype(self.dtype)) for column in columns]
-        terms = [r * r]
-        if self.loss is not None:
+        if self.loss is None:
+            r, columns = self._once((r, columns))
+            terms = [r * r]
+        else:
             # Pearson's residuals under a Poisson loss, as LeastSquares has them.
             a, b = self.loss.weights(r, self.counted_y)
             plain = a * r if isinstance(self.loss, Poisson) else r
             terms = [self._masked(self.loss.terms(r, self.counted_y)), plain * plain]
             r, columns = a * r, [b * column for column in columns]
+            terms, r, columns = self._once((terms, r, columns))
         ahead, size = len(terms), self.size
+        columns = [jnp.broadcast_to(column, r.shape) for column in columns]
         terms += [c * r for c in columns]
         terms += [columns[i] * columns[j] for i in range(size) for j in range(i + 1)]
         zero = jnp.zeros((), self.dtype)
-        out = lax.reduce(
-            tuple(terms),
-            (zero,) * len(terms),
-            lambda a, b: tuple(p + q for p, q in zip(a, b, strict=True)),
-            (0,),
-        )
+        if self.settings.sums_apart:
+            out = tuple(jnp.sum(term, axis=0) for term in terms)
+        else:
+            out = lax.reduce(
+                tuple(terms),
+                (zero,) * len(terms),
+                lambda a, b: tuple(p + q for p, q in zip(a, b, strict=True)),
+                (0,),
+            )
         slope, square = out[ahead : ahead + size], out[ahead + size :]
         return _Sums(out[0], tuple(slope), tuple(square), out[1] if ahead == 2 else None)
+
+    def _once(self, terms: Any) -> Any:
+        """What many sums are made of; computed once, not for each of them."""
+        return lax.optimization_barrier(terms) if self.settings.sums_apart else terms
 
     def _stuck(self, at: tuple[Array, ...], of: _Sums) -> list[Any]:
         """Where each parameter stays: where it is fixed, or at a bound that it would cross."""
@@ -342,14 +365,14 @@ class _Block:
                 for i, j in ((max(k, h), min(k, h)) for h in range(size)):
                     square[_place(i, j)] = jnp.where(fixed, float(i == j), square[_place(i, j)])
         diagonal = [square[_place(k, k)] for k in range(size)]
-        unit = [1 / jnp.sqrt(jnp.where(q > 0, q, 1)) for q in diagonal]
-        L, inverse, least = _factored(
-            [square[_place(i, j)] * (unit[i] * unit[j]) for i in range(size) for j in range(i + 1)],
+        root = [jnp.sqrt(jnp.where(q > 0, q, 1)) for q in diagonal]
+        L, least = _cholesky(
+            [square[_place(i, j)] / (root[i] * root[j]) for i in range(size) for j in range(i + 1)],
             size,
         )
         lost = jnp.any(jnp.stack(diagonal) <= 0, axis=0)
         is_singular = (least <= 8 * size * self.eps) | lost
-        covariance = _inverse(L, inverse, unit, size)
+        inverse = _inverse(L, root, size)
         variance = jnp.where(freedoms > 0, last.sums.cost / jnp.maximum(freedoms, 1), jnp.nan)
         variance = jnp.ones_like(variance) if settings.absolute_sigma else variance
         is_bad = last.status == Status.NON_FINITE
@@ -364,7 +387,7 @@ class _Block:
         ended = jnp.where(is_singular & has_converged, Status.SINGULAR, status)
 
         def entry(i: int, j: int) -> Array:
-            value = covariance[_place(max(i, j), min(i, j))] * variance
+            value = inverse[_place(max(i, j), min(i, j))] * variance
             for fixed in (self.fixed[i], self.fixed[j]):
                 value = value if fixed is None else jnp.where(fixed, 0, value)
             return value
@@ -397,24 +420,22 @@ def _place(i: int, j: int) -> int:
     return i * (i + 1) // 2 + j
 
 
-def _factored(A: list[Any], size: int) -> tuple[list[Any], list[Any], Any]:
-    """``A = L D L^T`` entry by entry: L, of which the diagonal is 1; 1/D; and the least of D.
-
-    One division a row, and no root: these are what takes the time of a small matrix.
-    """
+def _cholesky(A: list[Any], size: int) -> tuple[list[Any], Any]:
+    """The factor of a matrix with a unit diagonal, entry by entry, and its least squared pivot."""
     L: list[Any] = list(A)
-    inverse: list[Any] = []
-    pivots: list[Any] = []
+    least: Any = None
     for i in range(size):
-        scaled: list[Any] = []  # row i of L D
-        for j in range(i):
-            value = A[_place(i, j)] - sum(scaled[k] * L[_place(j, k)] for k in range(j))
-            scaled.append(value)
-            L[_place(i, j)] = value * inverse[j]
-        pivot = A[_place(i, i)] - sum(scaled[k] * L[_place(i, k)] for k in range(i))
-        pivots.append(pivot)
-        inverse.append(1 / jnp.maximum(pivot, jnp.finfo(pivot.dtype).tiny))
-    return L, inverse, reduce(jnp.minimum, pivots)
+        for j in range(i + 1):
+            value = A[_place(i, j)]
+            for k in range(j):
+                value = value - L[_place(i, k)] * L[_place(j, k)]
+            if i == j:
+                least = value if least is None else jnp.minimum(least, value)
+                tiny = jnp.finfo(value.dtype).tiny
+                L[_place(i, i)] = jnp.sqrt(jnp.maximum(value, tiny))
+            else:
+                L[_place(i, j)] = value / L[_place(j, j)]
+    return L, least
 
 
 def _solved(
@@ -426,36 +447,43 @@ def _solved(
 ) -> list[Any]:
     """``d`` with ``(J^T J + lambda D^2) d = -J^T r``; what is stuck stays."""
     size = len(slope)
-    unit = [1 / jnp.sqrt(s) for s in scale]
+    root = [jnp.sqrt(s) for s in scale]
     A = []
     for i in range(size):
         for j in range(i + 1):
-            value = square[_place(i, j)] * (unit[i] * unit[j])
+            value = square[_place(i, j)] / (root[i] * root[j])
             if i == j:
                 value = value + damping
             for h in {i, j}:
                 if stuck[h] is not None:
                     value = jnp.where(stuck[h], float(i == j), value)
             A.append(value)
-    L, inverse, _ = _factored(A, size)
+    L, _ = _cholesky(A, size)
     z: list[Any] = []
     for i in range(size):
-        z.append(-slope[i] * unit[i] - sum(L[_place(i, k)] * z[k] for k in range(i)))
+        value = -slope[i] / root[i]
+        for k in range(i):
+            value = value - L[_place(i, k)] * z[k]
+        z.append(value / L[_place(i, i)])
     d: list[Any] = [None] * size
     for i in reversed(range(size)):
-        d[i] = z[i] * inverse[i] - sum(L[_place(k, i)] * d[k] for k in range(i + 1, size))
-    return [value * u for value, u in zip(d, unit, strict=True)]
+        value = z[i]
+        for k in range(i + 1, size):
+            value = value - L[_place(k, i)] * d[k]
+        d[i] = value / L[_place(i, i)]
+    return [value / r for value, r in zip(d, root, strict=True)]
 
 
-def _inverse(L: list[Any], inverse: list[Any], unit: list[Any], size: int) -> list[Any]:
-    """The lower triangle of ``U (L D L^T)^-1 U``, with 1/D and the diagonal of U given."""
+def _inverse(L: list[Any], root: list[Any], size: int) -> list[Any]:
+    """The lower triangle of the inverse of ``D L L^T D``."""
     M: dict[tuple[int, int], Any] = {}  # the inverse of L
     for j in range(size):
-        M[j, j] = jnp.ones_like(inverse[j])
+        M[j, j] = 1 / L[_place(j, j)]
         for i in range(j + 1, size):
-            M[i, j] = -sum(L[_place(i, k)] * M[k, j] for k in range(j, i))
+            value = sum(L[_place(i, k)] * M[k, j] for k in range(j, i))
+            M[i, j] = -value / L[_place(i, i)]
     return [
-        sum(M[k, i] * M[k, j] * inverse[k] for k in range(i, size)) * (unit[i] * unit[j])
+        sum(M[k, i] * M[k, j] for k in range(i, size)) / (root[i] * root[j])
         for i in range(size)
         for j in range(i + 1)
     ]

@@ -35,7 +35,9 @@ Lanewise = Callable[[Sequence[Array], Any, Sequence[int]], tuple[Array, list[Arr
 def lanewise(
     model: Callable[[Sequence[Any], Any], Any], count: int, x: Any, dtype: Any, is_shared: bool
 ) -> Lanewise:
-    """The model and its derivatives as functions of arrays (1, fits): all are (points, fits).
+    """The model and its derivatives as functions of arrays (1, fits): they are (points, fits).
+
+    A derivative that is the same at all points may be (1, fits).
 
     Derivatives go forward, step by step beside the values. (A ``jax.jvp`` of the whole for each
     number would compute the values once more for each, and the compiler does not always see it.)
@@ -63,8 +65,8 @@ def lanewise(
         (result,) = _run(closed.jaxpr, closed.consts, [*duals, *of_x], points)
         shape = points, numbers[0].shape[1]
         found = _lanes(result, points)
-        columns = [found.slopes.get(k, jnp.zeros((1, 1), dtype)) for k in by]
-        return jnp.broadcast_to(found.value, shape), [jnp.broadcast_to(c, shape) for c in columns]
+        columns = [found.slopes.get(k, jnp.zeros_like(numbers[0])) for k in by]
+        return jnp.broadcast_to(found.value, shape), columns
 
     def by_vmap(numbers: Sequence[Array], x: Any, by: Sequence[int]) -> tuple[Array, list[Array]]:
         each = jax.vmap(model, in_axes=(-1, None if is_shared else -1), out_axes=-1)

@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from .._path import Status
-from ._descent import Chunk, Settings, descend, is_batched, placement
+from ._descent import Chunk, Settings, descend, is_batched, placement, sums_apart
 from ._input import Input
 
 Found = dict[str, np.ndarray]
@@ -71,10 +71,10 @@ def _chunk_size(points: int) -> int:
     return int(min(1 << (fitting.bit_length() - 1), _MOST_FITS))
 
 
-def _lanes(points: int, dtype: np.dtype[Any]) -> int:
+def _lanes(points: int, dtype: np.dtype[Any], most: int) -> int:
     """Fits of a block on a CPU: their data stay near the core from one step to the next."""
     fitting = max(_IN_CACHE // (points * dtype.itemsize), _FEWEST)
-    return int(min(1 << (fitting.bit_length() - 1), _LANES))
+    return int(min(1 << (fitting.bit_length() - 1), most))
 
 
 class _Machine:
@@ -87,12 +87,14 @@ class _Machine:
         self.polish = polish and data.dtype == np.float32
         devices = len(jax.local_devices())
         self.chunk = _chunk_size(data.points)
-        lanes, cores = _lanes(data.points, data.dtype), max(1, _cores() // devices)
+        apart = sums_apart(data.points, data.dtype)
+        lanes = _lanes(data.points, data.dtype, _LANES // 2 if apart else _LANES)
+        cores = max(1, _cores() // devices)
         if jax.default_backend() != "cpu":
             # One loop for a whole chunk: an accelerator is kept busy by many lanes, not by blocks.
             self.chunk = lanes = self.chunk * _CHUNKS // devices
             cores = 2
-        self.settings = settings._replace(lanes=lanes, devices=devices)
+        self.settings = settings._replace(lanes=lanes, devices=devices, sums_apart=apart)
         self.cores = cores
         self.pool = ThreadPoolExecutor(cores)
         self.compiling = threading.Lock()
