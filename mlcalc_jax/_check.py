@@ -118,13 +118,15 @@ def float_params(params: Params, data: Any = None) -> Params:
     of_data = _float_dtypes(jax.tree.leaves(data))
     # A bare number has no precision of its own: it takes that of the others.
     of_bare = _wider(of_data + _float_dtypes(leaves))
-    floats = []
+    floats: list[Any] = []
+    names: list[str] = []
     for k, leaf in enumerate(leaves):
         if type(leaf) is float and isfinite(leaf):
             floats.append(np.asarray(leaf, of_bare))
             continue
+        names = names or _names(params)
         own = _float_dtypes([leaf])
-        floats.append(_float_leaf(params, k, leaf, _wider(of_data + own) if own else of_bare))
+        floats.append(_float_leaf(names[k], leaf, _wider(of_data + own) if own else of_bare))
     return jax.tree.unflatten(treedef, floats)
 
 
@@ -138,9 +140,13 @@ def _wider(known: list[Any]) -> Any:
     return jnp.result_type(*known) if known else jnp.result_type(float)
 
 
-def _float_leaf(params: Params, k: int, leaf: Any, target: Any) -> Any:
-    """The k-th leaf of the parameters as a floating array."""
-    name = "params" + jax.tree_util.keystr(jax.tree_util.tree_leaves_with_path(params)[k][0])
+def _names(params: Params) -> list[str]:
+    paths = jax.tree_util.tree_leaves_with_path(params)
+    return ["params" + jax.tree_util.keystr(path) for path, _ in paths]
+
+
+def _float_leaf(name: str, leaf: Any, target: Any) -> Any:
+    """A leaf of the parameters as a floating array."""
     if not is_numeric(leaf):
         raise TypeError(f"{name} must be a real number or an array of them, got {_kind(leaf)}")
     array = real_array(name, leaf)

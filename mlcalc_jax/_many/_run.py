@@ -130,7 +130,8 @@ class _Machine:
             left = left[found["status"][left] == Status.STEPS_USED]
             if steps == self.steps or not left.size:
                 break
-            steps = min(_MORE * steps, self.steps)
+            # No steps that are nearly all: what is left would make them twice.
+            steps = _MORE * steps if 2 * _MORE * steps <= self.steps else self.steps
         return found
 
     def _cut(self, rows: np.ndarray, size: int) -> list[np.ndarray]:
@@ -146,7 +147,7 @@ class _Machine:
             for name, values in result.items():
                 if name not in found:
                     found[name] = np.empty((len(chunk["y"]), *values.shape[1:]), values.dtype)
-                found[name][rows] = values
+                found[name][_span(rows)] = values
 
     def _call(self, chunk: Chunk, rows: np.ndarray, steps: int) -> Found:
         """One call of the compiled code; fits are added so that few sizes are ever compiled."""
@@ -193,14 +194,13 @@ def _least_work(iterations: np.ndarray, lanes: int) -> int:
 
 def _rows(chunk: Chunk, rows: np.ndarray, size: int, settings: Settings) -> Chunk:
     """Some of the fits of a chunk, and room for more; the last of their blocks is filled up."""
-    first, count = rows[0], len(rows)
-    is_run = rows[-1] - first + 1 == count
+    count = len(rows)
     filled = min(-(-count // settings.lanes) * settings.lanes, size)
 
     def taken(name: str, leaf: Any) -> Any:
         if not is_batched(name, leaf, settings):
             return leaf
-        some = leaf[first : first + count] if is_run else leaf[rows]
+        some = leaf[_span(rows)]
         if count == size:
             return some
         wide = np.empty((size, *leaf.shape[1:]), leaf.dtype)
@@ -209,6 +209,12 @@ def _rows(chunk: Chunk, rows: np.ndarray, size: int, settings: Settings) -> Chun
         return wide
 
     return {name: jax.tree.map(partial(taken, name), value) for name, value in chunk.items()}
+
+
+def _span(rows: np.ndarray) -> np.ndarray | slice:
+    """Rising rows, as a slice if none between them is left out: that copies nothing."""
+    first, last = rows[0], rows[-1]
+    return slice(first, last + 1) if last - first + 1 == len(rows) else rows
 
 
 def _cores() -> int:
