@@ -17,6 +17,7 @@ from ._precision import in_precision_of
 from ._problem import LeastSquares
 from ._random import as_key
 from ._types import Params
+from ._xla import compiled
 
 _STEPS = 200
 
@@ -163,7 +164,7 @@ def bootstrap(fit: Any, samples: int, kind: str, key: Any) -> Bootstrap:
     return Bootstrap(jax.tree.map(np.asarray, params), converged)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@compiled(static_argnums=(0, 1, 2))
 def _bootstrap(
     freedom: Freedom,
     kind: str,
@@ -227,7 +228,7 @@ def _refitter(fit: Any, held: tuple[int, ...]) -> Callable[[np.ndarray], Any]:
     return cost
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@compiled(static_argnums=(0, 1))
 def _refit(
     freedom: Freedom,
     held: tuple[int, ...],

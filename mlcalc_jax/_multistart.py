@@ -1,6 +1,5 @@
 """Many starts at once, and every optimum they lead to."""
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -18,6 +17,7 @@ from ._problem import LeastSquares
 from ._random import as_key
 from ._result import Fit
 from ._types import Model, Params
+from ._xla import compiled
 
 _STEPS = 300
 
@@ -107,7 +107,7 @@ def _without_bounds(fitted: Fit) -> list[str]:
     return [names[k] for k in fitted.freedom.free if not finite[k]]
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@compiled(static_argnums=(0, 1))
 def _from_everywhere(
     free: Freedom,
     starts: int,

@@ -1,19 +1,45 @@
 """Options for XLA's compiler, where the version in use knows them."""
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any
 
 import jax
 
 
+def compiled(static_argnums: Any = (), **wanted: str | bool) -> Callable[..., Any]:
+    """``jax.jit`` for a function that is never called inside another, with the options wanted."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @cache
+        def jitted(backend: str) -> Any:
+            options: Any = cpu_options(**wanted)
+            return jax.jit(function, static_argnums=static_argnums, compiler_options=options)
+
+        @wraps(function)
+        def call(*args: Any) -> Any:
+            return jitted(jax.default_backend())(*args)
+
+        return call
+
+    return decorate
+
+
 def cpu_options(**wanted: str | bool) -> dict[str, str | bool]:
-    """Those of the options that the compiler for a CPU knows; none where the backend is another."""
+    """Those of the options that the compiler for a CPU knows; none where the backend is another.
+
+    And always that steps run one after the other: it is no slower for small ones, and side by side
+    those of JAX 0.10 may wait for ever (products of matrices under ``vmap`` in a loop).
+    """
     if jax.default_backend() != "cpu":
         return {}
-    return {name: value for name, value in wanted.items() if _is_known(name, value)}
+    wanted["xla_cpu_scheduler_type"] = "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
+    return {name: value for name, value in wanted.items() if knows(name, value)}
 
 
 @cache
-def _is_known(name: str, value: str | bool) -> bool:
+def knows(name: str, value: str | bool) -> bool:
+    """Whether the compiler has such an option."""
     try:
         jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
     except jax.errors.JaxRuntimeError:

@@ -5,8 +5,7 @@ over the points are taken in one pass, so that no Jacobian is ever written to me
 itself, of a Jacobian that stays in the nearest cache.
 """
 
-from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -18,7 +17,7 @@ from jaxtyping import Array
 
 from .._path import Status
 from .._types import Model
-from .._xla import cpu_options
+from .._xla import compiled, knows
 from ..losses import Poisson
 from ._lanes import lanewise
 
@@ -53,38 +52,23 @@ def is_batched(name: str, leaf: Any, settings: Settings) -> bool:
     return bool(np.ndim(leaf) == (1 if name in ("starts", "low", "high", "held") else 2))
 
 
-def descend(
-    settings: Settings, chunk: Chunk, tolerance: Any, steps: Any, used: Any
-) -> dict[str, Array]:
-    """What each fit of a chunk finds; ``used`` (devices,) blocks of each device's share count."""
-    return _compiling(jax.default_backend())(settings, chunk, tolerance, steps, used)
-
-
-@lru_cache
-def _compiling(backend: str) -> Callable[..., dict[str, Array]]:
-    """The descent as compiled code.
-
-    JAX 0.10 computes sums over points three times faster on a CPU with the older of its two ways to
-    write loops; later versions have only one, which is as fast, and know no such option. Of vectors
-    LLVM takes half as wide as the processor has them where it is not told.
-    """
-    options: Any = cpu_options(xla_cpu_use_fusion_emitters=False, xla_cpu_prefer_vector_width="512")
-    return jax.jit(_descended, static_argnums=0, compiler_options=options)
-
-
 def sums_apart(points: int, dtype: Any) -> bool:
     """Whether sums are faster each by itself, as far as was measured.
 
     So they are where LLVM unrolls the loop over points, and then works on the lanes side by side.
     """
-    if jax.default_backend() != "cpu" or cpu_options(xla_cpu_use_fusion_emitters=False):
-        return False
-    return points <= 32 and dtype == np.float32
+    is_new = jax.default_backend() == "cpu" and not knows("xla_cpu_use_fusion_emitters", False)
+    return is_new and points <= 32 and dtype == np.float32
 
 
-def _descended(
+# JAX 0.10 computes sums over points three times faster on a CPU with the older of its two ways to
+# write loops; later versions have only one, which is as fast, and know no such option. Of vectors
+# LLVM takes half as wide as the processor has them where it is not told.
+@compiled(static_argnums=0, xla_cpu_use_fusion_emitters=False, xla_cpu_prefer_vector_width="512")
+def descend(
     settings: Settings, chunk: Chunk, tolerance: Any, steps: Any, used: Any
 ) -> dict[str, Array]:
+    """What each fit of a chunk finds; ``used`` (devices,) blocks of each device's share count."""
     if settings.devices == 1:
         return _blocks(settings, chunk, tolerance, steps, used)
     mesh, specs = placement(settings, chunk)
