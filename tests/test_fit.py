@@ -1,5 +1,7 @@
 """fit against SciPy, lmfit, iminuit and closed forms."""
 
+import subprocess
+import sys
 from typing import Any, Literal
 
 import iminuit
@@ -331,6 +333,23 @@ def test_bootstrap_of_correlated_data() -> None:
     assert np.all(np.abs(np.sqrt(np.diag(ordinary)) / stderr - 1) > 0.2)
     with pytest.raises(ValueError, match="cannot be drawn by themselves"):
         fit.bootstrap(10, kind="case")
+
+
+#: What waited for ever, once in a few calls, with JAX 0.10 on two cores.
+OFTEN = """
+import numpy as np, mlcalc_jax as mc
+x = np.linspace(-3.0, 3.0, 60)
+C = 0.01 * np.exp(-np.abs(x[:, None] - x) / 0.4)
+fit = mc.fit(mc.models.line, None, x, 2 * x - 1 + np.sin(9 * x), y_covariance=C)
+for key in range(40):
+    fit.bootstrap(2000, key=key)
+"""
+
+
+@pytest.mark.slow
+def test_a_bootstrap_ends() -> None:
+    """Forty take some seconds; a process that is still at it after two minutes is stuck."""
+    subprocess.run([sys.executable, "-c", OFTEN], check=True, timeout=120)
 
 
 def test_derivative_of_a_fit_by_its_data() -> None:
