@@ -130,19 +130,16 @@ def fit(
     _enough_points(problem, len(spec.free))
     is_absolute = bool(absolute_sigma) or isinstance(problem.loss, Poisson)
     damping = 1e-3 if method is None else damping_of(method)
-    if damping is None:
-        if bounded is not None:
-            raise ValueError("bounds need Levenberg-Marquardt: leave method out")
-        run = partial(_by_descent, method)
-    else:
-        run = partial(_by_levenberg_marquardt, damping)
+    if damping is None and bounded is not None:
+        raise ValueError("bounds need Levenberg-Marquardt: leave method out")
     is_traced = holds_tracer((problem, start, model))
     options = _Options(spec, is_absolute, linear, steps, is_traced)
+    run = partial(_by_descent, options, method)
+    if damping is not None:
+        run = partial(_solved, options, damping)
     # A fit of constants inside a user's jit is computed while that is traced.
     with nullcontext() if is_traced else jax.ensure_compile_time_eval():
-        solution = in_precision_of(
-            (problem, start, model), run, problem, start, bounded, tolerance, options
-        )
+        solution = in_precision_of((problem, start, model), run, problem, start, bounded, tolerance)
     if isinstance(solution, Packed):
         solution = solution.unpacked()
     return Fit(
@@ -165,24 +162,13 @@ class _Options(NamedTuple):
     is_traced: bool
 
 
-def _by_levenberg_marquardt(
-    damping: ArrayLike,
-    problem: LeastSquares,
-    start: Params,
-    bounds: Any,
-    tolerance: Any,
-    options: _Options,
-) -> Any:
-    return _solved(options, damping, problem, start, bounds, tolerance)
-
-
 def _by_descent(
+    options: _Options,
     method: Any,
     problem: LeastSquares,
     start: Params,
     bounds: Any,
     tolerance: Any,
-    options: _Options,
 ) -> dict[str, Any]:
     """Descend by any optimiser, then look at the result as Levenberg-Marquardt does."""
     freed = _Freed(problem.model, options.freedom)
@@ -228,17 +214,7 @@ def _solved(options: _Options, *problem: Any) -> Any:
     """What :func:`_fitted` returns, compiled; NumPy arrays unless something is traced."""
     if options.is_traced:
         return _traced(options, *problem)
-    return _apart(options, *problem).on_host()
-
-
-@compiled(static_argnums=0, xla_cpu_use_fusion_emitters=False)  # JAX 0.10 compiles it faster so
-def _apart(options: _Options, *problem: Any) -> Packed:
-    return _fitted(options, *problem)
-
-
-@partial(jax.jit, static_argnums=0)
-def _traced(options: _Options, *problem: Any) -> Any:
-    return _fitted(options, *problem)
+    return _untraced(options, *problem).on_host()
 
 
 def _fitted(
@@ -282,6 +258,11 @@ def _fitted(
         at = _implicit(problem, params_of, at, limits)
     solution = _solution(problem, params_of, at, last, limits, options)
     return solution if options.is_traced else packed(solution)
+
+
+_traced = jax.jit(_fitted, static_argnums=0)
+# JAX 0.10 compiles it in half the time without its newer way to write loops.
+_untraced = compiled(static_argnums=0, xla_cpu_use_fusion_emitters=False)(_fitted)
 
 
 def _solution(

@@ -107,17 +107,17 @@ def _number(value: float) -> str:
 
 def _notes(comparison: Comparison, standing: Standing) -> list[str]:
     """Who failed and why, how runs ended that fell short, whose learning rate lies at an end."""
-    lines = []
-    for row in comparison.table(standing.name):
+    lines, rows = [], comparison.table(standing.name)
+    for row in rows:
         if row["error"]:
             lines.append(f"  {row['optimiser']} could not run: {row['error']}")
         elif row["share"] < 1:
             short = [f"{n} {name.lower()}" for name, n in row["outcomes"].items()
                      if n and name != "REACHED"]  # fmt: skip
             lines.append(f"  {row['optimiser']} fell short: {', '.join(short)}")
-    for row in comparison.table(standing.name):
+    for row in rows:
         race = comparison.race(row["optimiser"], standing.name)
-        for name in set(RATES).intersection(race.settings):
+        for name in (name for name in RATES if name in race.settings):
             tried, best = race.settings[name], race.setting[name]
             low, high = tried.min(), tried.max()
             if low < high and best in (low, high):
