@@ -292,15 +292,24 @@ def test_in_front_of_a_cliff_is_stalled(dtype: Any) -> None:
     assert_allclose(found.params["a"], [1, 0.5, 1], rtol=1e-3)
 
 
-def test_single_precision_is_as_exact_as_it_says() -> None:
+SINGLE: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "masked, weighted": {"mask": np.arange(25) % 6 != 0, "sigma": 0.2 + 0.1 * np.cos(X) ** 2},
+    "huber": {"loss": "huber"},
+}
+
+
+@pytest.mark.parametrize("options", SINGLE.values(), ids=SINGLE)
+def test_single_precision_is_as_exact_as_it_says(options: dict[str, Any]) -> None:
     """Outside fact: the same fits in float64; float32 is off by little of a standard error."""
     y, start = peaks(500)
-    exact = mc.fit_many(mc.models.gaussian_peak, start, X, y)
+    exact = mc.fit_many(mc.models.gaussian_peak, start, X, y, **options)
     single = mc.fit_many(
         mc.models.gaussian_peak,
         {k: v.astype(np.float32) for k, v in start.items()},
         X,
         y.astype(np.float32),
+        **options,
     )
     assert single.params["mu"].dtype == np.float32
     assert single.success.all()
