@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from ._linear import Local, Triangle, bend, local, step
+from ._linear import Local, Triangle, bend, local, product, step
+from ._packing import while_loop
 from ._path import Status
 from ._problem import LeastSquares
 from ._trust import Proposal, Trust, first_trust, judge, lengths, propose
@@ -88,7 +89,7 @@ def converge(
         """Which numbers stand at a bound with the cost falling beyond it."""
         if limits is None:
             return None
-        downhill = -(of.z @ of.R)
+        downhill = -product(of.R.T, of.z)
         return ((at <= limits[0]) & (downhill < 0)) | ((at >= limits[1]) & (downhill > 0))
 
     def reachable(of: Triangle, held: Array | None) -> Array:
@@ -165,10 +166,11 @@ def converge(
         if now.trace is None:
             return now
         of = now.here.triangle
-        slope = 2 * jnp.linalg.norm(of.z @ of.R)
+        slope = 2 * jnp.linalg.norm(product(of.R.T, of.z))
         numbers = jnp.stack([now.here.cost, slope, now.trust.damping, length])
         row = jnp.concatenate([now.at, numbers])
-        return now._replace(trace=now.trace.at[now.steps].set(row))
+        first = now.steps, jnp.zeros_like(now.steps)
+        return now._replace(trace=lax.dynamic_update_slice(now.trace, row[None], first))
 
     def beginning(damping: ArrayLike, steps: Array, bends: Array, trace: Array | None) -> State:
         trust = first_trust(at, damping, jnp.inf if linear else 3.0)
@@ -178,7 +180,7 @@ def converge(
         """Once more from the start; kept if it ends lower."""
         lam = jnp.where(tried == 0, damping, eps**0.5)
         begun = beginning(lam, found.steps, found.bends, found.trace)
-        last = lax.while_loop(lambda now: (now.status <= _RUNNING) & (now.steps < steps), go, begun)
+        last = while_loop(lambda now: (now.status <= _RUNNING) & (now.steps < steps), go, begun)
         last = last._replace(
             status=jnp.where(last.status <= _RUNNING, Status.STEPS_USED, last.status)
         )
@@ -204,7 +206,7 @@ def converge(
             (found.status != Status.NON_FINITE) & is_singular(found.here.triangle.R)
         )
 
-    return lax.while_loop(
+    return while_loop(
         lambda now: (now[0] == 0) | ((now[0] < attempts) & is_unsatisfying(now[1])),
         lambda now: attempt(*now),
         (none, first),

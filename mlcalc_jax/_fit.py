@@ -22,7 +22,7 @@ from ._minimise import checked_cost, minimise
 from ._packing import Packed, packed
 from ._parameters import Freedom, bounds_of, freedom
 from ._path import Status
-from ._precision import holds_tracer, in_precision_of
+from ._precision import holds_double, holds_tracer, in_double, is_tracing
 from ._problem import LeastSquares, model_name
 from ._result import Fit
 from ._types import ArrayLike, Model, Params
@@ -120,7 +120,7 @@ def fit(
     if params is None:
         params = _guessed(model, problem)
     start = _check.float_params(params, problem)
-    if any(jnp.finfo(leaf.dtype).bits < 32 for leaf in jax.tree.leaves(start)):
+    if any(leaf.dtype.itemsize < 4 for leaf in jax.tree.leaves(start)):
         raise TypeError("a fit is computed in float32 or float64: convert the data")
     spec = freedom(start, fixed, transforms, tie)
     bounded = bounds_of(start, bounds)
@@ -132,16 +132,20 @@ def fit(
     damping = 1e-3 if method is None else damping_of(method)
     if damping is None and bounded is not None:
         raise ValueError("bounds need Levenberg-Marquardt: leave method out")
-    is_traced = holds_tracer((problem, start, model))
+    leaves = jax.tree.leaves((problem, start, model))
+    is_traced = holds_tracer(leaves)
     options = _Options(spec, is_absolute, linear, steps, is_traced)
     run = partial(_by_descent, options, method)
     if damping is not None:
         run = partial(_solved, options, damping)
-    # A fit of constants inside a user's jit is computed while that is traced.
-    with nullcontext() if is_traced else jax.ensure_compile_time_eval():
-        solution = in_precision_of((problem, start, model), run, problem, start, bounded, tolerance)
+    if holds_double(leaves) and not is_traced:
+        run = partial(in_double, run)
+    # A fit of constants inside a user's jit is computed while that is traced. Only there: in this
+    # context every constant of a function that is traced is compiled by itself.
+    with jax.ensure_compile_time_eval() if is_tracing() and not is_traced else nullcontext():
+        solution = run(problem, start, bounded, tolerance)
     if isinstance(solution, Packed):
-        solution = solution.unpacked()
+        solution = _opened(solution)
     return Fit(
         problem=problem,
         start=start,
@@ -179,7 +183,7 @@ def _by_descent(
     path = minimise(free, at, method, options.steps, gradient_tolerance=relative * slope)
     options = options._replace(steps=0)
     solution = _solved(options, 1.0, problem, start, None, tolerance, jnp.asarray(path.final))
-    solution = solution if options.is_traced else solution.unpacked()
+    solution = solution if options.is_traced else _opened(solution)
     arrived = Status.GRADIENT_BELOW_TOLERANCE
     nothing = jnp.zeros_like(jnp.asarray(path.cost))
     status = jnp.where(solution["status"] == Status.STEPS_USED, path.status, solution["status"])
@@ -257,7 +261,15 @@ def _fitted(
     if options.is_traced:
         at = _implicit(problem, params_of, at, limits)
     solution = _solution(problem, params_of, at, last, limits, options)
-    return solution if options.is_traced else packed(solution)
+    if not options.is_traced:
+        return packed(solution)
+    return {**solution, "trace": trace_of(solution["trace"])}
+
+
+def _opened(packed: Packed) -> dict[str, Any]:
+    """The solution; the columns of its trace are told apart only here, where they are views."""
+    solution = packed.unpacked()
+    return {**solution, "trace": trace_of(solution["trace"])}
 
 
 _traced = jax.jit(_fitted, static_argnums=0)
@@ -311,7 +323,7 @@ def _solution(
         "is_at_bound": at_bound,
         "at": at,
         "triangle": last.here.triangle,
-        "trace": trace_of(last.trace),
+        "trace": last.trace,
     }
 
 

@@ -125,9 +125,14 @@ def bend(
     )
 
 
+def product(R: Float[Array, "rows columns"], d: Float[Array, "columns"]) -> Float[Array, "rows"]:
+    """``R @ d`` for a small R, as a sum that XLA can compute among what surrounds it."""
+    return jnp.sum(R * d[None], axis=1)
+
+
 def predicted_decrease(of: Triangle, d: Float[Array, "parameters"]) -> Float[Array, ""]:
     """``|r|^2 - |r + J d|^2``, computed without cancellation."""
-    moved = of.R @ d
+    moved = product(of.R, d)
     return -jnp.vdot(moved, 2 * of.z + moved)
 
 

@@ -1,49 +1,58 @@
-"""Many small arrays in few: a result comes back from the device in one copy, not thirty."""
+"""Many small arrays in one: fewer copies between devices, and between the steps of a loop."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
+
+T = TypeVar("T")
+
+#: From this size on, copying an array costs more than handling it by itself.
+_LARGE = 256
 
 
 class Place(NamedTuple):
-    """Where a leaf lies: in the vector of which dtype, from where to where, and its shape."""
+    """Where a leaf lies: in which of the arrays, from where to where, and its shape."""
 
-    vector: str
+    array: int
     first: int
     last: int
-    shape: tuple[int, ...]
-    dtype: np.dtype | None  #: its own, if it is another than the vector's
+    shape: tuple[int, ...] | None  #: None where the leaf is that array itself
+    dtype: np.dtype | None  #: its own, if it is another than the array's
 
 
 @partial(
-    jax.tree_util.register_dataclass, data_fields=["vectors"], meta_fields=["treedef", "places"]
+    jax.tree_util.register_dataclass, data_fields=["arrays"], meta_fields=["treedef", "places"]
 )
 @dataclass(frozen=True)
 class Packed:
-    """A pytree of arrays, end to end in one vector for each of the dtypes that need one.
+    """A pytree of arrays: small ones end to end in a vector for each dtype, large ones themselves.
 
     Integers of 32 bits and booleans go with the float64, which holds them exactly.
     """
 
-    vectors: dict[str, Any]
+    arrays: tuple[Any, ...]
     treedef: Any
     places: tuple[Place, ...]
 
     def on_host(self) -> "Packed":
-        """The same, its vectors as NumPy arrays."""
-        vectors = {name: np.asarray(vector) for name, vector in self.vectors.items()}
-        return Packed(vectors, self.treedef, self.places)
+        """The same, in NumPy arrays."""
+        return Packed(tuple(map(np.asarray, self.arrays)), self.treedef, self.places)
 
     def unpacked(self) -> Any:
-        """The pytree; its leaves are views where their dtype is that of the vector."""
+        """The pytree; its leaves are views where their dtype is that of the array."""
         leaves = []
-        for name, first, last, shape, dtype in self.places:
-            leaf = self.vectors[name][first:last].reshape(shape)
+        for k, first, last, shape, dtype in self.places:
+            leaf = self.arrays[k]
+            if shape is not None:
+                leaf = leaf[first, ...] if not shape else leaf[first:last]
+                if len(shape) > 1:
+                    leaf = leaf.reshape(shape)
             leaves.append(leaf if dtype is None else leaf.astype(dtype))
         return jax.tree.unflatten(self.treedef, leaves)
 
@@ -53,16 +62,39 @@ def packed(tree: Any) -> Packed:
     leaves, treedef = jax.tree.flatten(tree)
     leaves = [jnp.asarray(leaf) for leaf in leaves]
     has_double = any(leaf.dtype == np.float64 for leaf in leaves)
-    parts: dict[str, list[Any]] = {}
-    ends: dict[str, int] = {}
+    small = [leaf for leaf in leaves if leaf.size < _LARGE]
+
+    def kept_as(leaf: Any) -> np.dtype:
+        is_exact = has_double and leaf.dtype in (np.int32, np.bool_)
+        return np.dtype(np.float64) if is_exact else leaf.dtype
+
+    order = list(dict.fromkeys(map(kept_as, small)))
+    parts: list[list[Any]] = [[] for _ in order]
+    whole: list[Any] = []
     places = []
     for leaf in leaves:
-        is_exact = has_double and leaf.dtype in (np.int32, np.bool_)
-        vector = "float64" if is_exact else str(leaf.dtype)
-        first = ends.get(vector, 0)
-        ends[vector] = first + prod(leaf.shape)
-        own = None if vector == str(leaf.dtype) else leaf.dtype
-        places.append(Place(vector, first, ends[vector], leaf.shape, own))
-        parts.setdefault(vector, []).append(jnp.ravel(leaf).astype(vector))
-    vectors = {name: jnp.concatenate(some) for name, some in parts.items()}
-    return Packed(vectors, treedef, tuple(places))
+        if leaf.size >= _LARGE:
+            places.append(Place(len(order) + len(whole), 0, 0, None, None))
+            whole.append(leaf)
+            continue
+        dtype = kept_as(leaf)
+        k = order.index(dtype)
+        first = sum(part.size for part in parts[k])
+        own = None if dtype == leaf.dtype else leaf.dtype
+        places.append(Place(k, first, first + leaf.size, leaf.shape, own))
+        parts[k].append(jnp.ravel(leaf).astype(dtype))
+    return Packed((*map(jnp.concatenate, parts), *whole), treedef, tuple(places))
+
+
+def while_loop(condition: Callable[[T], Any], body: Callable[[T], T], carried: T) -> T:
+    """``lax.while_loop``, carrying the small arrays as one.
+
+    On a CPU every carried array that begins as a constant is a step of its own. Of many such steps
+    XLA hands some to another thread, and waits for that longer than a small loop takes.
+    """
+    found = lax.while_loop(
+        lambda now: condition(now.unpacked()),
+        lambda now: packed(body(now.unpacked())),
+        packed(carried),
+    )
+    return cast(T, found.unpacked())

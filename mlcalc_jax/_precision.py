@@ -5,7 +5,7 @@ computes float64 data in float64 whatever the flag says, inside a local context,
 NumPy arrays, because any further ``jax.numpy`` operation outside that context would round them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import jax
@@ -17,7 +17,8 @@ T = TypeVar("T")
 
 def floating(dtype: Any) -> bool:
     """Whether ``dtype`` is a real floating type (bfloat16 and its kin included)."""
-    return bool(jnp.issubdtype(dtype, jnp.floating))
+    kind = getattr(dtype, "kind", "V")  # V for those that are JAX's own; to ask JAX takes longer
+    return bool(jnp.issubdtype(dtype, jnp.floating)) if kind == "V" else kind == "f"
 
 
 def in_precision_of(data: Any, function: Callable[..., T], *args: Any) -> T:
@@ -26,10 +27,14 @@ def in_precision_of(data: Any, function: Callable[..., T], *args: Any) -> T:
     Inside a user's own ``jit``, ``vmap`` or ``grad`` something of ``data`` or ``args`` is traced,
     and JAX's flag decides.
     """
-    is_double = any(getattr(leaf, "dtype", None) == np.float64 for leaf in jax.tree.leaves(data))
-    if not is_double or holds_tracer((data, args)):
+    if not holds_double(jax.tree.leaves(data)) or holds_tracer((data, args)):
         return function(*args)
     return in_double(function, *args)
+
+
+def holds_double(leaves: Iterable[Any]) -> bool:
+    """Whether one of the leaves is an array of float64."""
+    return any(getattr(leaf, "dtype", None) == np.float64 for leaf in leaves)
 
 
 def holds_tracer(tree: Any) -> bool:
@@ -46,6 +51,16 @@ def holds_tracer(tree: Any) -> bool:
     return False
 
 
+def is_tracing() -> bool:
+    """Whether this is called while a user's function is traced, be it with constants alone."""
+    return isinstance(_nothing(), jax.core.Tracer)
+
+
+@jax.jit
+def _nothing() -> int:
+    return 0
+
+
 def _contents(cell: Any) -> Any:
     try:
         return cell.cell_contents
@@ -55,7 +70,7 @@ def _contents(cell: Any) -> Any:
 
 def in_double(function: Callable[..., T], *args: Any) -> T:
     """Call ``function(*args)`` in float64, whatever JAX's flag says."""
-    if jnp.result_type(float) == np.float64:
+    if jax.config.jax_enable_x64:  # type: ignore[attr-defined]  # a flag JAX adds at run time
         return function(*args)
     with jax.enable_x64(True):
         result = function(*args)

@@ -60,10 +60,9 @@ class LeastSquares:
         if not callable(self.model):
             raise TypeError(f"model must be a function f(params, x), got {self.model!r}")
         y, sigma, mask = _check.real_array("y", self.y), self.sigma, self.mask
-        x = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: _check.real_array("x" + jax.tree_util.keystr(path), leaf, y.dtype),
-            self.x,
-        )
+        leaves, treedef = jax.tree_util.tree_flatten_with_path(self.x)
+        predictors = [("x" + jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+        predictors = [(at, _check.real_array(at, leaf, y.dtype)) for at, leaf in predictors]
         if not y.size:
             raise ValueError("y is empty: there are no points to fit")
         if mask is not None:
@@ -74,8 +73,8 @@ class LeastSquares:
             if _check.is_concrete(mask) and not np.asarray(mask).any():
                 raise ValueError("mask leaves no point to fit")
         counts = True if mask is None else mask
-        for path, leaf in jax.tree_util.tree_leaves_with_path(x):
-            _check.finite("x" + jax.tree_util.keystr(path), leaf)
+        for at, leaf in predictors:
+            _check.finite(at, leaf)
         _check.finite("y", y, counts)
         if sigma is not None:
             sigma = _check.real_array("sigma", sigma, y.dtype)
@@ -92,9 +91,9 @@ class LeastSquares:
             loss.check(y if mask is None or not _check.is_concrete(mask) else y[_on(mask, y)])
             if isinstance(loss, Poisson) and (sigma is not None or cholesky is not None):
                 raise ValueError("counts have their own variance: a Poisson loss takes no sigma")
+        x = jax.tree.unflatten(treedef, [leaf for _, leaf in predictors])
         values = {"x": x, "y": y, "sigma": sigma, "mask": mask, "loss": loss, "cholesky": cholesky}
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+        vars(self).update(values)  # the class is frozen to others
 
     def __call__(self, params: Params) -> Float[AnyArray, ""]:
         """Chi-squared, or the sum of what the residuals cost under another loss."""
