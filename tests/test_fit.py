@@ -381,6 +381,27 @@ def test_other_numbers_compile_nothing() -> None:
     assert len(traces) == known
 
 
+def test_a_first_fit_compiles_one_program() -> None:
+    """Outside fact: JAX tells of every program that it compiles.
+
+    Beside the fit itself there may be a few without a computation: what asks XLA for its options.
+    """
+    programs: list[str] = []
+
+    def listen(event: str, _: float, **about: Any) -> None:
+        if event.endswith("backend_compile_duration"):
+            programs.append(str(about.get("fun_name")))
+
+    model, _ = counting(mc.models.gaussian_peak)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        mc.fit(model, START, X, Y, SIGMA)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert sum("_fitted" in name for name in programs) == 1
+    assert len(programs) <= 5
+
+
 def test_a_model_defined_anew_is_another() -> None:
     """Outside fact: two closures of one name and different values have different answers."""
 
