@@ -388,9 +388,9 @@ def test_a_first_fit_compiles_one_program() -> None:
     """
     programs: list[str] = []
 
-    def listen(event: str, _: float, **about: Any) -> None:
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
         if event.endswith("backend_compile_duration"):
-            programs.append(str(about.get("fun_name")))
+            programs.append(str(kwargs.get("fun_name")))
 
     model, _ = counting(mc.models.gaussian_peak)
     jax.monitoring.register_event_duration_secs_listener(listen)
