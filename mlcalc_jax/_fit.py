@@ -144,7 +144,7 @@ def fit(
     # context every constant of a function that is traced is compiled by itself.
     with jax.ensure_compile_time_eval() if is_tracing() and not is_traced else nullcontext():
         solution = run(problem, start, bounded, tolerance)
-    if isinstance(solution, Packed):
+    if damping is not None:
         solution = _opened(solution)
     return Fit(
         problem=problem,
@@ -182,8 +182,8 @@ def _by_descent(
     relative = jnp.finfo(at.dtype).eps ** (2 / 3) if tolerance is None else tolerance
     path = minimise(free, at, method, options.steps, gradient_tolerance=relative * slope)
     options = options._replace(steps=0)
-    solution = _solved(options, 1.0, problem, start, None, tolerance, jnp.asarray(path.final))
-    solution = solution if options.is_traced else _opened(solution)
+    at = jnp.asarray(path.final)
+    solution = _opened(_solved(options, 1.0, problem, start, None, tolerance, at))
     arrived = Status.GRADIENT_BELOW_TOLERANCE
     nothing = jnp.zeros_like(jnp.asarray(path.cost))
     status = jnp.where(solution["status"] == Status.STEPS_USED, path.status, solution["status"])
@@ -215,7 +215,7 @@ class _Freed:
 
 
 def _solved(options: _Options, *problem: Any) -> Any:
-    """What :func:`_fitted` returns, compiled; NumPy arrays unless something is traced."""
+    """What :func:`_fitted` returns, compiled; of NumPy arrays unless something is traced."""
     if options.is_traced:
         return _traced(options, *problem)
     return _untraced(options, *problem).on_host()
@@ -261,15 +261,13 @@ def _fitted(
     if options.is_traced:
         at = _implicit(problem, params_of, at, limits)
     solution = _solution(problem, params_of, at, last, limits, options)
-    if not options.is_traced:
-        return packed(solution)
-    return {**solution, "trace": trace_of(solution["trace"])}
+    return solution if options.is_traced else packed(solution)
 
 
-def _opened(packed: Packed) -> dict[str, Any]:
-    """The solution; the columns of its trace are told apart only here, where they are views."""
-    solution = packed.unpacked()
-    return {**solution, "trace": trace_of(solution["trace"])}
+def _opened(solution: Packed | dict[str, Any]) -> dict[str, Any]:
+    """What :func:`_solved` found; the columns of the trace are told apart only here, as views."""
+    found = solution.unpacked() if isinstance(solution, Packed) else solution
+    return {**found, "trace": trace_of(found["trace"])}
 
 
 _traced = jax.jit(_fitted, static_argnums=0)

@@ -51,6 +51,13 @@ def holds_tracer(tree: Any) -> bool:
     return False
 
 
+def _contents(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # the cell is empty: the name is not bound yet
+        return None
+
+
 def is_tracing() -> bool:
     """Whether this is called while a user's function is traced, be it with constants alone."""
     return isinstance(_nothing(), jax.core.Tracer)
@@ -59,13 +66,6 @@ def is_tracing() -> bool:
 @jax.jit
 def _nothing() -> int:
     return 0
-
-
-def _contents(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # the cell is empty: the name is not bound yet
-        return None
 
 
 def in_double(function: Callable[..., T], *args: Any) -> T:
