@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ._linear import Local, Triangle, bend, local, product, step
 from ._packing import while_loop
@@ -178,7 +178,7 @@ def converge(
 
     def attempt(tried: Array, found: State) -> tuple[Array, State]:
         """Once more from the start; kept if it ends lower."""
-        lam = jnp.where(tried == 0, damping, eps**0.5)
+        lam = jnp.where(tried == 0, damping, second_damping(at.dtype))
         begun = beginning(lam, found.steps, found.bends, found.trace)
         last = while_loop(lambda now: (now.status <= _RUNNING) & (now.steps < steps), go, begun)
         last = last._replace(
@@ -201,16 +201,23 @@ def converge(
     if attempts == 1 or linear:
         return attempt(none, first)[1]
 
-    def is_unsatisfying(found: State) -> Array:
-        return (found.status == Status.STALLED) | (
-            (found.status != Status.NON_FINITE) & is_singular(found.here.triangle.R)
-        )
-
     return while_loop(
         lambda now: (now[0] == 0) | ((now[0] < attempts) & is_unsatisfying(now[1])),
         lambda now: attempt(*now),
         (none, first),
     )[1]
+
+
+def is_unsatisfying(found: State) -> Bool[Array, ""]:
+    """Whether a second attempt is worth it: a fit stalled, or left parameters undetermined."""
+    return (found.status == Status.STALLED) | (
+        (found.status != Status.NON_FINITE) & is_singular(found.here.triangle.R)
+    )
+
+
+def second_damping(dtype: Any) -> float:
+    """Lambda for a second attempt: next to none, which leads elsewhere."""
+    return float(jnp.finfo(dtype).eps ** 0.5)
 
 
 def _before(at: Array, trust: Trust, steps: Array, bends: Array, trace: Array | None) -> State:

@@ -14,19 +14,19 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from . import _check
-from ._converge import State, Trace, converge, trace_of
+from ._converge import State, Trace, converge, is_unsatisfying, second_damping, trace_of
 from ._global import gathered
 from ._linear import cost_and_curvature
 from ._linearity import is_linear
 from ._minimise import checked_cost, minimise
-from ._packing import Packed, packed
+from ._packing import packed
 from ._parameters import Freedom, bounds_of, freedom
 from ._path import Status
 from ._precision import holds_double, holds_tracer, in_double, is_tracing
 from ._problem import LeastSquares, model_name
 from ._result import Fit
 from ._types import ArrayLike, Model, Params
-from ._uncertainty import covariance, standard_errors
+from ._uncertainty import covariance, differentiable_if, is_singular, standard_errors
 from ._xla import compiled
 from .losses import Poisson
 from .optimisers._levenberg_marquardt import damping_of
@@ -214,16 +214,42 @@ class _Freed:
         return self.model(self.freedom.params(at, start), x)
 
 
-def _solved(options: _Options, *problem: Any) -> Any:
-    """What :func:`_fitted` returns, compiled; of NumPy arrays unless something is traced."""
+def _solved(options: _Options, damping: Any, *problem: Any) -> dict[str, Any]:
+    """What :func:`_fitted` finds, compiled; in NumPy arrays unless something is traced."""
     if options.is_traced:
-        return _traced(options, *problem)
-    return _untraced(options, *problem).on_host()
+        return _traced(options, damping, options.steps, *problem)
+
+    def run(damping: Any, steps: int) -> dict[str, Any]:
+        return _untraced(options, damping, steps, *problem).on_host().unpacked()
+
+    # The second attempt runs the same program: a loop in it would take longer to compile.
+    found = run(damping, options.steps)
+    left = options.steps - int(found["steps"]) - 1
+    if found.pop("is_unsatisfying") and left >= 0:
+        again = run(second_damping(found["at"].dtype), left)
+        return _lower_of(found, again)
+    return found
+
+
+def _lower_of(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Of two attempts the one that ended lower, with the steps of both."""
+    rows, more = first["steps"] + 1, second["steps"] + 1
+    trace = first["trace"].copy()
+    trace[rows : rows + more] = second["trace"][:more]
+    kept = second if second["cost"] < first["cost"] else first
+    return {
+        **{name: kept[name] for name in first},
+        "steps": np.asarray(first["steps"] + more),
+        "evaluations": np.asarray(rows + more),
+        "bends": np.asarray(first["bends"] + second["bends"]),
+        "trace": trace,
+    }
 
 
 def _fitted(
     options: _Options,
     damping: Any,
+    steps: Any,
     problem: LeastSquares,
     start: Params,
     bounds: Any,
@@ -245,29 +271,32 @@ def _fitted(
     limits = None if bounds is None else spec.limits(*(b.astype(at.dtype) for b in bounds))
     if tolerance is None:
         tolerance = jnp.finfo(at.dtype).eps ** (2 / 3)
+    is_solved_at_once = linear and bounds is None
     last = converge(
         jax.lax.stop_gradient(problem) if options.is_traced else problem,
         lambda at: spec.params(at, jax.lax.stop_gradient(start)),
         jax.lax.stop_gradient(at),
         limits,
         damping,
-        options.steps,
+        steps,
         tolerance,
         options.steps + 1,
-        linear and bounds is None,
-        attempts=2,
+        is_solved_at_once,
+        attempts=2 if options.is_traced else 1,
     )
     at = last.at
     if options.is_traced:
-        at = _implicit(problem, params_of, at, limits)
+        at = _implicit(problem, params_of, at, limits, ~is_singular(last.here.triangle.R))
     solution = _solution(problem, params_of, at, last, limits, options)
-    return solution if options.is_traced else packed(solution)
+    if options.is_traced:
+        return solution
+    again = False if is_solved_at_once else is_unsatisfying(last)
+    return packed({**solution, "is_unsatisfying": again})
 
 
-def _opened(solution: Packed | dict[str, Any]) -> dict[str, Any]:
+def _opened(solution: dict[str, Any]) -> dict[str, Any]:
     """What :func:`_solved` found; the columns of the trace are told apart only here, as views."""
-    found = solution.unpacked() if isinstance(solution, Packed) else solution
-    return {**found, "trace": trace_of(found["trace"])}
+    return {**solution, "trace": trace_of(solution["trace"])}
 
 
 _traced = jax.jit(_fitted, static_argnums=0)
@@ -326,9 +355,16 @@ def _solution(
 
 
 def _implicit(
-    problem: LeastSquares, params_of: Callable[[Array], Params], at: Array, limits: Any
+    problem: LeastSquares,
+    params_of: Callable[[Array], Params],
+    at: Array,
+    limits: Any,
+    is_regular: Array,
 ) -> Array:
-    """``at``, with the derivatives of the optimum: ``d at = -H^-1 dg``, g the gradient there."""
+    """``at``, with the derivatives of the optimum: ``d at = -H^-1 dg``, g the gradient there.
+
+    They are NaN unless the curvature ``is_regular``.
+    """
 
     def cost(at: Array) -> Array:
         return jnp.asarray(problem(params_of(at)))
@@ -338,7 +374,10 @@ def _implicit(
         stays = (at <= limits[0]) | (at >= limits[1])
         g = jnp.where(stays, 0, g)
         H = jnp.where(stays[:, None] | stays[None], jnp.eye(at.size, dtype=at.dtype), H)
-    return at - jnp.asarray(jnp.linalg.solve(H, g - jax.lax.stop_gradient(g)))
+    H = jnp.where(is_regular, H, jnp.eye(at.size, dtype=at.dtype))
+    g = jnp.where(is_regular, g, jnp.zeros_like(g))
+    moved = jnp.asarray(jnp.linalg.solve(H, g - jax.lax.stop_gradient(g)))
+    return differentiable_if(is_regular, at - moved)
 
 
 def _predicted(problem: LeastSquares, params: Params) -> Array:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -91,7 +92,7 @@ def damped(of: Triangle, damping: Float[Array, "parameters"]) -> Triangle:
     """The triangle of ``|r + J d|^2 + |damping d|^2``."""
     p = of.z.size
     top = jnp.concatenate([of.R, of.z[:, None]], axis=1)
-    bottom = jnp.concatenate([jnp.diag(damping), jnp.zeros((p, 1), of.z.dtype)], axis=1)
+    bottom = jnp.where(np.eye(p, p + 1, dtype=bool), damping[:, None], 0)
     R = triangle(jnp.concatenate([top, bottom]))
     return Triangle(R[:p, :p], R[:p, p], jnp.hypot(R[p, p], of.rest))
 

@@ -126,7 +126,7 @@ class LeastSquares:
         Gauss-Newton approximation, with the weights of the loss.
         """
         r, push = jax.linearize(lambda at: self._residuals(params_of(at)), at)
-        J = jax.vmap(push)(jnp.eye(at.size, dtype=at.dtype))
+        J = jax.vmap(push)(np.eye(at.size, dtype=at.dtype))
         cost = jnp.sum(self._terms(r))
         if self.loss is not None:
             a, b = self.loss.weights(r, self._counted(self.y))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from ._linear import Triangle, damped, predicted_decrease, step
 from ._types import ArrayLike
@@ -79,50 +79,58 @@ def propose(
     """
     size = jnp.linalg.norm(trust.scale * at)
     limit = jnp.where(size > 0, trust.reach * size, jnp.inf)
-    damping, d = _within_reach(of, trust, limit)
+    found = _within_reach(of, trust, limit)
 
     def accelerated(d: Array) -> Array:
-        R = damped(of, jnp.sqrt(damping) * trust.scale).R
-        half = jax.scipy.linalg.solve_triangular(R, bend(d), trans=1)
-        a = -jax.scipy.linalg.solve_triangular(R, half) / 2
+        half = jax.scipy.linalg.solve_triangular(found.R, bend(d), trans=1)
+        a = -jax.scipy.linalg.solve_triangular(found.R, half) / 2
         longest = _SHARPEST_BEND * jnp.linalg.norm(trust.scale * d)
         return d + jnp.where(jnp.linalg.norm(trust.scale * a) <= longest, a, 0)
 
     return Proposal(
-        d=lax.cond(trust.is_bent, accelerated, lambda d: d, d),
-        damping=damping,
-        predicted=predicted_decrease(of, d),
-        is_cut=damping > trust.damping,
+        d=lax.cond(trust.is_bent, accelerated, lambda d: d, found.d),
+        damping=found.damping,
+        predicted=predicted_decrease(of, found.d),
+        is_cut=found.damping > trust.damping,
         is_bent=trust.is_bent,
     )
 
 
-def _within_reach(of: Triangle, trust: Trust, limit: Array) -> tuple[Array, Array]:
+class _Damped(NamedTuple):
+    """The step for one lambda, and the lambda that should make it as long as allowed."""
+
+    tries: Int[Array, ""]
+    damping: Float[Array, ""]
+    d: Float[Array, "parameters"]
+    R: Float[Array, "parameters parameters"]  #: of the damped problem
+    length: Float[Array, ""]
+    better: Float[Array, ""]
+
+
+def _within_reach(of: Triangle, trust: Trust, limit: Array) -> _Damped:
     """Lambda, raised until the step is no longer than the limit, and the step.
 
     Newton's method on the secular equation ``1 / |D d| = 1 / limit`` (Hebden; More and Sorensen).
     """
 
-    def at(damping: Array) -> tuple[Array, Array]:
-        return damping, step(of, jnp.sqrt(damping) * trust.scale)
+    def at_better(now: _Damped) -> _Damped:
+        damping = now.better
+        with_damping = damped(of, jnp.sqrt(damping) * trust.scale)
+        d = step(with_damping)
+        length = jnp.linalg.norm(trust.scale * d)
+        along = trust.scale * (trust.scale * d / length)
+        w = jax.scipy.linalg.solve_triangular(with_damping.R, along, trans=1)
+        more = (length - limit) / limit / jnp.vdot(w, w)
+        better = damping + jnp.maximum(more, damping)
+        return _Damped(now.tries + 1, damping, d, with_damping.R, length, better)
 
-    def length(d: Array) -> Array:
-        return jnp.linalg.norm(trust.scale * d)
-
-    def raised(now: tuple[Array, tuple[Array, Array]]) -> tuple[Array, tuple[Array, Array]]:
-        tries, (damping, d) = now
-        far = length(d)
-        R = damped(of, jnp.sqrt(damping) * trust.scale).R
-        w = jax.scipy.linalg.solve_triangular(R, trust.scale * (trust.scale * d / far), trans=1)
-        more = (far - limit) / limit / jnp.vdot(w, w)
-        return tries + 1, at(damping + jnp.maximum(more, damping))
-
-    _, found = lax.while_loop(
-        lambda now: (now[0] < 10) & (length(now[1][1]) > 1.1 * limit),
-        raised,
-        (jnp.zeros((), jnp.int32), at(trust.damping)),
+    nothing = jnp.zeros((), of.z.dtype)
+    before = jnp.zeros((), jnp.int32), nothing, jnp.zeros_like(of.z), jnp.zeros_like(of.R), nothing
+    return lax.while_loop(
+        lambda now: (now.tries == 0) | ((now.tries <= 10) & (now.length > 1.1 * limit)),
+        at_better,
+        _Damped(*before, better=trust.damping),
     )
-    return found
 
 
 def judge(trust: Trust, proposed: Proposal, decrease: Array, is_better: Array) -> Trust:

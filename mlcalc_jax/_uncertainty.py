@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
@@ -25,7 +26,7 @@ def covariance(R: Float[Array, "free free"], expand: Float[Array, "parameters fr
     scale = jnp.where(length > 0, length, 1)
     scaled = R / scale[None]
     G = expand / scale[None]
-    inverse = jax.scipy.linalg.solve_triangular(scaled, jnp.eye(len(R), dtype=R.dtype))
+    inverse = jax.scipy.linalg.solve_triangular(scaled, np.eye(len(R), dtype=R.dtype))
     spread = G @ inverse
     rounding = _rounding(R)
     condition = jnp.linalg.norm(scaled) * jnp.linalg.norm(lax.stop_gradient(inverse))
@@ -36,7 +37,7 @@ def covariance(R: Float[Array, "free free"], expand: Float[Array, "parameters fr
         lambda: regular,
         lambda: _singular(lax.stop_gradient(scaled), lax.stop_gradient(G), rounding),
     )
-    return found._replace(matrix=_differentiable_if(is_regular, found.matrix))
+    return found._replace(matrix=differentiable_if(is_regular, found.matrix))
 
 
 def standard_errors(
@@ -48,12 +49,12 @@ def standard_errors(
 
 
 @jax.custom_jvp
-def _differentiable_if(condition: Bool[Array, ""], values: Array) -> Array:
+def differentiable_if(condition: Bool[Array, ""], values: Array) -> Array:
     """The values, whose derivative is NaN unless the condition holds."""
     return values
 
 
-@_differentiable_if.defjvp
+@differentiable_if.defjvp
 def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     condition, values = primals
     return values, tangents[1] * jnp.where(condition, 1, jnp.nan).astype(values.dtype)
@@ -72,7 +73,7 @@ def is_singular(R: Float[Array, "free free"]) -> Bool[Array, ""]:
 def _condition(R: Array) -> Array:
     length = jnp.linalg.norm(R, axis=0)
     scaled = R / jnp.where(length > 0, length, 1)[None]
-    inverse = jax.scipy.linalg.solve_triangular(scaled, jnp.eye(len(R), dtype=R.dtype))
+    inverse = jax.scipy.linalg.solve_triangular(scaled, np.eye(len(R), dtype=R.dtype))
     return jnp.linalg.norm(scaled) * jnp.linalg.norm(inverse)
 
 

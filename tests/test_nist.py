@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -61,3 +62,21 @@ def test_a_second_attempt_where_the_first_ends_undetermined() -> None:
     begun = np.flatnonzero((fit.trace.at == fit.trace.at[0]).all(1)[: int(fit.steps) + 1])
     assert np.max(np.diff(begun)) > 50  # back at the start after the first attempt
     assert np.all(fit.trace.cost[: int(fit.steps) + 1] >= fit.cost * (1 - 1e-9))
+
+
+@pytest.mark.parametrize("steps", [1000, 300, 120, 60])
+def test_a_second_attempt_under_jit_is_the_same(steps: int) -> None:
+    """In one program or in two, and when the steps are used up in either attempt."""
+    data = mc.data.nist("MGH17")
+    start = data.starts[0] * [1.1, 1.4, 0.7, 1.5, 1.3]
+    fit = mc.fit(data.model, start, data.x, data.y, steps=steps)
+    with jax.enable_x64(True):
+        compiled = jax.jit(lambda start: mc.fit(data.model, start, data.x, data.y, steps=steps))
+        traced = compiled(start)
+    assert traced.trace is not None and fit.trace is not None
+    for name in ("steps", "evaluations", "bends", "status"):
+        assert getattr(traced, name) == getattr(fit, name)
+    for one, other in zip(traced.trace, fit.trace, strict=True):
+        assert_allclose(one, other, rtol=1e-6)
+    assert_allclose(traced.params, fit.params, rtol=1e-6)
+    assert_allclose(traced.cost, fit.cost, rtol=1e-6)
