@@ -73,7 +73,8 @@ def test_a_second_attempt_under_jit_is_the_same(steps: int) -> None:
     with jax.enable_x64(True):
         compiled = jax.jit(lambda start: mc.fit(data.model, start, data.x, data.y, steps=steps))
         traced = compiled(start)
-    assert traced.trace is not None and fit.trace is not None
+    assert traced.trace is not None
+    assert fit.trace is not None
     for name in ("steps", "evaluations", "bends", "status"):
         assert getattr(traced, name) == getattr(fit, name)
     for one, other in zip(traced.trace, fit.trace, strict=True):
