@@ -1,5 +1,6 @@
 """Uncertainty beyond the covariance matrix: profile likelihood and bootstrap."""
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -81,16 +82,15 @@ def rise_at(level: float, parameters: int, cost: float, freedoms: int | None) ->
 
 
 def profile(fit: Any, name: str, level: float) -> tuple[float, float]:
-    """Profile likelihood interval of one free parameter."""
-    k, place = _free_place(fit, name)
+    """Profile likelihood interval of one parameter."""
+    held = _held(fit, (name,))
+    (place,) = held.places
     best, cost = float(fit._flat()[place]), float(fit.cost)
     freedoms = None if fit.absolute_sigma else int(fit.degrees_of_freedom)
     rise = rise_at(level, 1, cost, freedoms)
     stderr = float(np.sqrt(fit.covariance[place, place]))
-    if not np.isfinite(stderr) or stderr == 0:
-        raise ValueError(f"{name} is undetermined: it has no profile interval")
-    low, high = (-np.inf, np.inf) if fit.bounds is None else (b[place] for b in fit.bounds)
-    refit = _refitter(fit, (k,))
+    low, high = _limits(fit, place)
+    refit = _refitter(fit, held)
     expected = stderr * np.sqrt(rise / rise_at(0.6827, 1, cost, freedoms)) if rise else stderr
 
     def above(value: float) -> float:
@@ -105,12 +105,13 @@ def profile(fit: Any, name: str, level: float) -> tuple[float, float]:
                     return float(limit)
                 value = limit
             found = above(value)
-            if not np.isfinite(found):
+            if np.isnan(found):
                 return sign * np.inf
             if found > 0:
-                from scipy.optimize import brentq
+                from scipy.optimize import bisect, brentq
 
-                return float(brentq(above, inside, value, xtol=1e-9 * stderr, rtol=1e-12))
+                root = brentq if np.isfinite(found) else bisect
+                return float(root(above, inside, value, xtol=1e-9 * stderr, rtol=1e-12))
             inside, width = value, 2 * width
         return sign * np.inf
 
@@ -122,23 +123,21 @@ def profile_map(fit: Any, x: str, y: str, levels: tuple[float, ...], resolution:
     resolution = _check.count("resolution", resolution, least=3)
     if x == y:
         raise ValueError(f"a map needs two parameters, got {x!r} twice")
-    (kx, px), (ky, py) = _free_place(fit, x), _free_place(fit, y)
+    held = _held(fit, (x, y))
     cost, flat = float(fit.cost), fit._flat()
     freedoms = None if fit.absolute_sigma else int(fit.degrees_of_freedom)
     heights = tuple(rise_at(level, 2, cost, freedoms) for level in levels)
     one = rise_at(0.6827, 1, cost, freedoms)
     reach = 1.4 * np.sqrt(max(heights) / one)
     axes = []
-    for place in (px, py):
+    for place in held.places:
         half = reach * np.sqrt(fit.covariance[place, place])
-        if not np.isfinite(half) or half == 0:
-            raise ValueError(f"{fit.names[place]} is undetermined: it has no profile")
-        low, high = (-np.inf, np.inf) if fit.bounds is None else (b[place] for b in fit.bounds)
+        low, high = _limits(fit, place)
         axes.append(
             np.linspace(max(flat[place] - half, low), min(flat[place] + half, high), resolution)
         )
     grid = np.stack(np.meshgrid(*axes), axis=-1)
-    costs = _refitter(fit, (kx, ky))(grid.reshape(-1, 2)).reshape(grid.shape[:2])
+    costs = _refitter(fit, held)(grid.reshape(-1, 2)).reshape(grid.shape[:2])
     return ProfileMap((x, y), axes[0], axes[1], costs - cost, tuple(levels), heights)
 
 
@@ -211,12 +210,76 @@ def _bootstrap(
     return jax.lax.map(refit, jax.random.split(key, samples), batch_size=min(samples, 256))
 
 
-def _refitter(fit: Any, held: tuple[int, ...]) -> Callable[[np.ndarray], Any]:
-    """The cost with some of the free vector held at values, minimised over the rest.
+class _Held(NamedTuple):
+    """The parameters that a profile holds, and the free numbers that are moved to hold them."""
 
-    Takes one row of values, or rows of them, on the scale of the parameters.
+    places: tuple[int, ...]  #: among the parameters that are reported
+    columns: tuple[int, ...]  #: of the free vector
+
+
+def _held(fit: Any, names: tuple[str, ...]) -> _Held:
+    """Which free numbers hold these parameters best.
+
+    Their own; of tied parameters those that move them most, in units of what the data leave open,
+    and that no bound holds back.
     """
-    arguments = (fit.problem, fit.start, fit.at, fit.bounds)
+    places = tuple(map(fit._index, names))
+    free = fit.freedom.free
+    for name, place in zip(names, places, strict=True):
+        if fit.freedom.tie is None and place not in free:
+            raise ValueError(f"{name} is fixed: it has no profile")
+        variance = fit.covariance[place, place]
+        if variance == 0:
+            raise ValueError(f"nothing free moves {name}: it has no profile")
+        if not np.isfinite(variance):
+            raise ValueError(f"{name} is undetermined: it has no profile")
+    if fit.freedom.tie is None:
+        return _Held(places, tuple(map(free.index, places)))
+    slopes = in_precision_of((fit.problem, fit.start), _slopes, fit.freedom, fit.start, fit.at)
+    R = np.asarray(fit.triangle.R)
+    spread = np.asarray(slopes)[list(places)] * np.linalg.norm(np.linalg.pinv(R), axis=1)
+    choices = list(itertools.combinations(_unbounded(fit), len(places)))
+    sizes = [abs(np.linalg.det(spread[:, choice])) for choice in choices]
+    if max(sizes, default=0) <= 1e-6 * np.prod(np.linalg.norm(spread, axis=1)):
+        several = "one by one" if len(names) > 1 else "at all"
+        raise ValueError(f"free numbers without bounds cannot move {' and '.join(names)} {several}")
+    return _Held(places, choices[int(np.argmax(sizes))])
+
+
+def _unbounded(fit: Any) -> list[int]:
+    free = fit.freedom.free
+    if fit.bounds is None:
+        return list(range(len(free)))
+    low, high = fit.bounds
+    return [k for k, place in enumerate(free) if np.isneginf(low[place]) and np.isinf(high[place])]
+
+
+def _reported(freedom: Freedom, start: Params, at: Array) -> Array:
+    return jax.flatten_util.ravel_pytree(freedom.params(at, start))[0]
+
+
+@compiled(static_argnums=0)
+def _slopes(freedom: Freedom, start: Params, at: Array) -> Array:
+    return jax.jacfwd(partial(_reported, freedom, start))(jnp.asarray(at))
+
+
+def _limits(fit: Any, place: int) -> tuple[float, float]:
+    """The bounds of a reported parameter; those of a start that is tied bound something else."""
+    if fit.bounds is None or fit.freedom.tie is not None:
+        return -np.inf, np.inf
+    low, high = (float(bound[place]) for bound in fit.bounds)
+    return low, high
+
+
+def _refitter(fit: Any, held: _Held) -> Callable[[np.ndarray], Any]:
+    """The cost with some parameters held at values, minimised over the rest.
+
+    Takes one row of values, or rows of them, on the scale of the parameters. Infinite where a tie
+    allows no such values.
+    """
+    variances = np.diag(fit.covariance)[list(held.places)]
+    scale = np.sqrt(variances).astype(np.result_type(fit.at))
+    arguments = (fit.problem, fit.start, fit.at, fit.bounds, scale)
 
     def cost(values: np.ndarray) -> Any:
         rows = np.atleast_2d(np.asarray(values, np.result_type(fit.at)))
@@ -231,34 +294,85 @@ def _refitter(fit: Any, held: tuple[int, ...]) -> Callable[[np.ndarray], Any]:
 @compiled(static_argnums=(0, 1))
 def _refit(
     freedom: Freedom,
-    held: tuple[int, ...],
+    held: _Held,
     problem: LeastSquares,
     start: Params,
     at: Array,
     bounds: Any,
+    scale: Array,
     rows: Array,
 ) -> Array:
     at = jnp.asarray(at)
-    others = np.array([k for k in range(at.size) if k not in held], int)
+    columns = np.array(held.columns)
+    others = np.array([k for k in range(at.size) if k not in held.columns], int)
     limits = None if bounds is None else freedom.limits(*bounds)
-    places = np.array([freedom.free[k] for k in held])
 
     def one(values: Array) -> Array:
-        flat, unravel = jax.flatten_util.ravel_pytree(start)
-        whole = unravel(flat.at[places].set(values))
-        fixed = freedom.vector(whole)
-        here = at.at[np.array(held)].set(fixed[np.array(held)])
+        def whole(rest: Array) -> Array:
+            """The free vector that holds the values; as it was where that cannot be."""
+            here = at.at[others].set(rest)
+            if freedom.tie is None:
+                places = np.array(held.places)
+                flat, unravel = jax.flatten_util.ravel_pytree(start)
+                own = freedom.vector(unravel(flat.at[places].set(values)))
+                return here.at[columns].set(own[columns])
+
+            def miss(moved: Array) -> Array:
+                reported = _reported(freedom, start, here.at[columns].set(moved))
+                return (reported[np.array(held.places)] - values) / scale
+
+            return here.at[columns].set(_root(miss, at[columns]))
+
+        def cost_if_held(at: Array, cost: Array) -> Array:
+            if freedom.tie is None:
+                return cost
+            reported = _reported(freedom, start, at)[np.array(held.places)]
+            near = 1e-4 * scale + 8 * jnp.finfo(at.dtype).eps * jnp.abs(values)
+            return jnp.where(jnp.all(jnp.abs(reported - values) <= near), cost, jnp.inf)
+
         if others.size == 0:
-            return jnp.asarray(problem(freedom.params(here, start)))
-
-        def params_of(free: Array) -> Params:
-            return freedom.params(here.at[others].set(free), start)
-
+            here = whole(at[others])
+            return cost_if_held(here, jnp.asarray(problem(freedom.params(here, start))))
         inner = None if limits is None else (limits[0][others], limits[1][others])
-        last = converge(problem, params_of, here[others], inner, 1e-3, _STEPS, _tolerance(at), 0)
-        return last.here.cost
+        last = converge(
+            problem,
+            lambda rest: freedom.params(whole(rest), start),
+            at[others],
+            inner,
+            1e-3,
+            _STEPS,
+            _tolerance(at),
+            0,
+        )
+        return cost_if_held(whole(last.at), last.here.cost)
 
     return jax.lax.map(one, rows, batch_size=min(len(rows), 256))
+
+
+def _root(miss: Callable[[Array], Array], start: Array) -> Array:
+    """Where ``miss`` is 0: Newton's method, every step halved until it leads nearer.
+
+    What the function closes over is differentiated through the last step (implicit function
+    theorem).
+    """
+
+    def step(now: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        tries, at, part = now
+        error = miss(at)
+        trial = at - part * jnp.linalg.solve(jax.jacfwd(miss)(at), error)
+        is_nearer = jnp.linalg.norm(miss(trial)) < jnp.linalg.norm(error)
+        return (
+            tries + 1,
+            jnp.where(is_nearer, trial, at),
+            jnp.where(is_nearer, 1, part / 2).astype(part.dtype),
+        )
+
+    one, none = jnp.ones((), start.dtype), jnp.zeros((), jnp.int32)
+    found = jax.lax.while_loop(
+        lambda now: (now[0] < 100) & (now[2] > 1e-3), step, (none, start, one)
+    )
+    at = jax.lax.stop_gradient(found[1])
+    return at - jnp.linalg.solve(jax.lax.stop_gradient(jax.jacfwd(miss)(at)), miss(at))
 
 
 def _params_of(freedom: Freedom, start: Params, at: Array) -> Params:
@@ -267,16 +381,6 @@ def _params_of(freedom: Freedom, start: Params, at: Array) -> Params:
 
 def _tolerance(at: Array) -> Any:
     return jnp.finfo(at.dtype).eps ** 0.5
-
-
-def _free_place(fit: Any, name: str) -> tuple[int, int]:
-    """The place of a parameter in the free vector, and among all."""
-    place = fit._index(name)
-    if fit.freedom.tie is not None:
-        raise ValueError("profiles are for untied parameters")
-    if place not in fit.freedom.free:
-        raise ValueError(f"{name} is fixed: it has no profile")
-    return fit.freedom.free.index(place), place
 
 
 def _probability(level: float) -> None:

@@ -258,18 +258,23 @@ class Fit:
         return float(value - half), float(value + half)
 
     def profile(self, name: str, level: float = 0.95) -> tuple[float, float]:
-        """Profile likelihood interval of one free parameter.
+        """Profile likelihood interval of one free or tied parameter.
 
         Its ends are where the cost, minimised over all others, has risen by the quantile of
         chi-squared with one degree of freedom (times ``F`` over it, if sigma is not absolute). An
-        end the cost never reaches, or a bound, comes back as infinite, or as the bound.
+        end the cost never reaches comes back as infinite, or as the bound or the last value a tie
+        allows. A tied parameter is held by moving a free number without bounds.
+
+        Raises:
+            ValueError: an unknown name, a parameter that is fixed or undetermined, or tied to
+                nothing that could be moved.
         """
         return profile(self, name, level)
 
     def profile_map(
         self, x: str, y: str, *, levels: tuple[float, ...] = (0.68, 0.95), resolution: int = 41
     ) -> ProfileMap:
-        """The rise of the cost over a grid of two free parameters, minimised over all others."""
+        """The rise of the cost over a grid of two parameters, minimised over all others."""
         return profile_map(self, x, y, levels, resolution)
 
     def bootstrap(

@@ -13,7 +13,7 @@ import optax
 import pytest
 from iminuit.cost import LeastSquares as MinuitCost
 from numpy.testing import assert_allclose
-from scipy import optimize
+from scipy import optimize, stats
 
 import mlcalc_jax as mc
 
@@ -185,6 +185,77 @@ def test_profile_of_a_linear_model_is_the_exact_interval() -> None:
     d = np.stack(np.meshgrid(grid.x, grid.y), axis=-1) - [fit.params[n] for n in grid.names]
     C = fit.covariance[::-1, ::-1] / fit.reduced_chi_squared
     assert_allclose(grid.rise, np.einsum("abi,ij,abj->ab", d, np.linalg.inv(C), d), atol=1e-9)
+
+
+def by_area(p: Any) -> Any:
+    """The peak's parameters from its area, and its offset from its place."""
+    height = p["area"] / (p["sigma"] * np.sqrt(2 * np.pi))
+    offset = p["shift"] + p["mu"]
+    return {"amplitude": height, "mu": p["mu"], "sigma": p["sigma"], "offset": offset}
+
+
+@pytest.mark.slow
+def test_profiles_do_not_depend_on_what_is_tied() -> None:
+    """Outside fact: a likelihood does not change with what its parameters are computed from."""
+    plain = mc.fit(mc.models.gaussian_peak, START, X, Y, SIGMA)
+    start = {"area": 4.0, "mu": 0.3, "sigma": 0.8, "shift": 0.2}
+    tied = mc.fit(mc.models.gaussian_peak, start, X, Y, SIGMA, tie=by_area)
+    for name in ("amplitude", "offset"):
+        assert_allclose(tied.profile(name), plain.profile(name), rtol=1e-7)
+    grids = [fit.profile_map("amplitude", "offset", resolution=5) for fit in (plain, tied)]
+    assert_allclose(grids[1].rise, grids[0].rise, atol=1e-6 * np.max(grids[0].rise))
+
+
+@pytest.mark.slow
+def test_profile_of_a_tied_parameter_within_bounds() -> None:
+    """Outside fact: SciPy's SLSQP, under the same constraint, finds the rise that is wanted."""
+    start = {"area": 2.0, "mu": 0.3, "sigma": 0.8, "shift": 0.2}
+    free = mc.fit(mc.models.gaussian_peak, START, X, Y, SIGMA).params
+    area = float(free["amplitude"] * free["sigma"] * np.sqrt(2 * np.pi)) * 0.97
+    bounds = {"area": (0, area)}
+    fit = mc.fit(mc.models.gaussian_peak, start, X, Y, SIGMA, tie=by_area, bounds=bounds)
+    assert fit.is_at_bound.any()
+    wanted = fit.cost / fit.degrees_of_freedom * stats.f.ppf(0.95, 1, fit.degrees_of_freedom)
+    for height in fit.profile("amplitude"):
+
+        def cost(q: Any, height: float = height) -> Any:
+            return np.sum(((peak(X, height, *q) - Y) / SIGMA) ** 2)
+
+        def room(q: Any, height: float = height) -> Any:
+            return area - height * q[2] * np.sqrt(2 * np.pi)
+
+        begin = [fit.params[name] for name in ("mu", "offset", "sigma")]
+        found = optimize.minimize(
+            cost,
+            begin,
+            method="SLSQP",
+            constraints={"type": "ineq", "fun": room},
+            options={"ftol": 1e-13, "maxiter": 1000},
+        )
+        assert_allclose(found.fun - fit.cost, wanted, rtol=1e-5)
+
+
+def test_profiles_that_cannot_be() -> None:
+    line = {"slope": 1.0}
+    fit = mc.fit(mc.models.line, line, X, Y, tie=lambda p: {**p, "intercept": 2 * p["slope"]})
+    with pytest.raises(ValueError, match="cannot move slope and intercept one by one"):
+        fit.profile_map("slope", "intercept")
+    fit = mc.fit(mc.models.line, line, X, Y, tie=lambda p: {**p, "intercept": np.float64(0.2)})
+    with pytest.raises(ValueError, match="nothing free moves intercept"):
+        fit.profile("intercept")
+    fit = mc.fit(
+        mc.models.line,
+        line,
+        X,
+        Y,
+        tie=lambda p: {**p, "intercept": 2 * p["slope"]},
+        bounds={"slope": (-10, 10)},
+    )
+    with pytest.raises(ValueError, match="free numbers without bounds cannot move intercept"):
+        fit.profile("intercept")
+    fit = mc.fit(mc.models.line, {"slope": 1.0, "intercept": 0.0}, X, Y, fixed={"slope"})
+    with pytest.raises(ValueError, match="slope is fixed"):
+        fit.profile("slope")
 
 
 def test_linear_models_take_one_step() -> None:
