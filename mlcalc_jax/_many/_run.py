@@ -96,7 +96,8 @@ class _Machine:
             cores = 2
         self.settings = settings._replace(lanes=lanes, devices=devices, sums_apart=apart)
         self.cores = cores
-        self.pool = ThreadPoolExecutor(cores)
+        # One more, to copy for the next call while all cores compute.
+        self.pool = ThreadPoolExecutor(cores + (cores > 1))
         self.compiling = threading.Lock()
         self.compiled: set[Any] = set()
         self.is_stopped = False
