@@ -475,7 +475,8 @@ def test_localise_with_wrong_input(
 @pytest.mark.slow
 def test_sandpit_arena_counts_what_play_counts(cli: Cli, tmp_path: Path) -> None:
     """The table's win rates are those of the package; wrong input is said in a sentence."""
-    assert cli("sandpit_arena", "--quick", "--levels", "bowl", "--out", tmp_path / "run") == 0
+    options = ("--quick", "--levels", "bowl", "--sweep", "bowl")
+    assert cli("sandpit_arena", *options, "--out", tmp_path / "run") == 0
     rows = {row["strategy"]: row for row in table(tmp_path / "run" / "strategies.csv")}
     assert set(rows) == set(mc.sandpit.strategies())
     games = mc.sandpit.play(mc.sandpit.newton(), mc.sandpit.pits("bowl", 60))
