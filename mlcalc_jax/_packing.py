@@ -71,19 +71,34 @@ def packed(tree: Any) -> Packed:
     order = list(dict.fromkeys(map(kept_as, small)))
     parts: list[list[Any]] = [[] for _ in order]
     whole: list[Any] = []
-    places = []
-    for leaf in leaves:
+    places: dict[int, Place] = {}
+    for i in sorted(range(len(leaves)), key=lambda i: leaves[i].ndim > 0):  # scalars first
+        leaf = leaves[i]
         if leaf.size >= _LARGE:
-            places.append(Place(len(order) + len(whole), 0, 0, None, None))
+            places[i] = Place(len(order) + len(whole), 0, 0, None, None)
             whole.append(leaf)
             continue
         dtype = kept_as(leaf)
         k = order.index(dtype)
         first = sum(part.size for part in parts[k])
         own = None if dtype == leaf.dtype else leaf.dtype
-        places.append(Place(k, first, first + leaf.size, leaf.shape, own))
-        parts[k].append(jnp.ravel(leaf).astype(dtype))
-    return Packed((*map(jnp.concatenate, parts), *whole), treedef, tuple(places))
+        places[i] = Place(k, first, first + leaf.size, leaf.shape, own)
+        parts[k].append(leaf.astype(dtype))
+    in_order = tuple(places[i] for i in range(len(leaves)))
+    return Packed((*map(_vector, parts), *whole), treedef, in_order)
+
+
+def _vector(parts: list[Any]) -> Any:
+    """Scalars, then arrays, as one vector.
+
+    The scalars are selected into their places, not put together: of many pieces that are put
+    together XLA computes each by itself.
+    """
+    scalars = [part for part in parts if not part.ndim]
+    row = jnp.zeros(len(scalars), parts[0].dtype)
+    for k, scalar in enumerate(scalars):
+        row = jnp.where(np.arange(len(scalars)) == k, scalar, row)
+    return jnp.concatenate([row, *(jnp.ravel(part) for part in parts[len(scalars) :])])
 
 
 def while_loop(condition: Callable[[T], Any], body: Callable[[T], T], carried: T) -> T:
