@@ -230,7 +230,7 @@ def _held(fit: Any, names: tuple[str, ...]) -> _Held:
             raise ValueError(f"{name} is fixed: it has no profile")
         variance = fit.covariance[place, place]
         if variance == 0:
-            raise ValueError(f"nothing free moves {name}: it has no profile")
+            raise ValueError(f"the standard error of {name} is 0: it has no profile")
         if not np.isfinite(variance):
             raise ValueError(f"{name} is undetermined: it has no profile")
     if fit.freedom.tie is None:
