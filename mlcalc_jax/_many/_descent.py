@@ -58,7 +58,7 @@ def sums_apart(points: int, dtype: Any) -> bool:
     So they are where LLVM unrolls the loop over points, and then works on the lanes side by side.
     """
     is_new = jax.default_backend() == "cpu" and not knows("xla_cpu_use_fusion_emitters", False)
-    return is_new and points <= 32 and dtype == np.float32
+    return is_new and points * np.dtype(dtype).itemsize <= 128
 
 
 # JAX 0.10 computes sums over points three times faster on a CPU with the older of its two ways to
