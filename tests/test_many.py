@@ -190,16 +190,28 @@ def test_one_x_for_each_fit() -> None:
         assert_allclose(found.params["mu"] - shift, same.params["mu"], atol=1e-8)
 
 
-def test_a_bad_fit_harms_nobody() -> None:
+#: Of 25 float64 the sums over points are taken together, of these others each apart.
+SIZES = [(np.float64, 1), (np.float64, 2), (np.float32, 1)]
+
+
+def sized(fits: int, dtype: Any, every: int) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Peaks at some of the points, in a precision."""
+    y, start = peaks(fits)
+    few = {name: values.astype(dtype) for name, values in start.items()}
+    return X[::every].astype(dtype), y[:, ::every].astype(dtype), few
+
+
+@pytest.mark.parametrize(("dtype", "every"), SIZES)
+def test_a_bad_fit_harms_nobody(dtype: Any, every: int) -> None:
     """NaN data, a start far away, a start that is not finite: the neighbours' bits are the same."""
-    y, start = peaks(300)
-    good = mc.fit_many(mc.models.gaussian_peak, start, X, y)
+    x, y, start = sized(300, dtype, every)
+    good = mc.fit_many(mc.models.gaussian_peak, start, x, y)
     bad_y, bad_start = y.copy(), {k: v.copy() for k, v in start.items()}
     bad_y[7, 3] = np.nan
     bad_y[150] = np.inf
     bad_start["mu"][20] = 1e6
     bad_start["sigma"][299] = np.nan
-    found = mc.fit_many(mc.models.gaussian_peak, bad_start, X, bad_y)
+    found = mc.fit_many(mc.models.gaussian_peak, bad_start, x, bad_y)
     rest = np.setdiff1d(np.arange(300), [7, 20, 150, 299])
     for name in TRUTH:
         assert_array_equal(found.params[name][rest], good.params[name][rest])
@@ -210,16 +222,19 @@ def test_a_bad_fit_harms_nobody() -> None:
     assert np.isnan(found.stderr["mu"][[7, 150, 299]]).all()
 
 
-@pytest.mark.parametrize("chunk", [128, 256, 512])
-def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+@pytest.mark.parametrize("chunk", [128, 512])
+@pytest.mark.parametrize(("dtype", "every"), SIZES)
+def test_chunks_do_not_show(
+    monkeypatch: pytest.MonkeyPatch, dtype: Any, every: int, chunk: int
+) -> None:
     """Another size of the chunks, another number of first steps: the same bits."""
-    y, start = peaks(700)
-    whole = mc.fit_many(mc.models.gaussian_peak, start, X, y)
+    x, y, start = sized(700, dtype, every)
+    whole = mc.fit_many(mc.models.gaussian_peak, start, x, y)
     monkeypatch.setattr(_run, "_MOST_FITS", chunk)
     monkeypatch.setattr(_run, "_FIRST_STEPS", 4)
     told: list[tuple[int, int]] = []
     cut = mc.fit_many(
-        mc.models.gaussian_peak, start, X, y, progress=lambda done, of: told.append((done, of))
+        mc.models.gaussian_peak, start, x, y, progress=lambda done, of: told.append((done, of))
     )
     for name in TRUTH:
         assert_array_equal(cut.params[name], whole.params[name])
