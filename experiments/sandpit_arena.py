@@ -43,13 +43,10 @@ def experiment(config: Config, run: Run) -> str | None:
     with input_errors():
         if not config.levels or resolution < 2:
             raise ValueError("there must be a level, and a resolution of at least 2")
-        for level in (*config.levels, config.sweep):
-            if level not in mc.sandpit.LEVELS:
-                known = ", ".join(mc.sandpit.LEVELS)
-                raise ValueError(f"there is no level {level!r}; there are {known}")
         seeds = 10_000 * config.seed + np.arange(count)
         pits = {}
-        for level in dict.fromkeys((*config.levels, config.sweep)):
+        # Unknown ones first, so that they are said before anything is dug.
+        for level in sorted({*config.levels, config.sweep}, key=mc.sandpit.LEVELS.__contains__):
             run.doing(f"digging {count} pits of the level {level}")
             pits[level] = mc.sandpit.pits(level, seeds)
         for level in config.levels:

@@ -144,8 +144,6 @@ def fit(
     # context every constant of a function that is traced is compiled by itself.
     with jax.ensure_compile_time_eval() if is_tracing() and not is_traced else nullcontext():
         solution = run(problem, start, bounded, tolerance)
-    if damping is not None:
-        solution = _opened(solution)
     return Fit(
         problem=problem,
         start=start,
@@ -183,7 +181,7 @@ def _by_descent(
     path = minimise(free, at, method, options.steps, gradient_tolerance=relative * slope)
     options = options._replace(steps=0)
     at = jnp.asarray(path.final)
-    solution = _opened(_solved(options, 1.0, problem, start, None, tolerance, at))
+    solution = _solved(options, 1.0, problem, start, None, tolerance, at)
     arrived = Status.GRADIENT_BELOW_TOLERANCE
     nothing = jnp.zeros_like(jnp.asarray(path.cost))
     status = jnp.where(solution["status"] == Status.STEPS_USED, path.status, solution["status"])
@@ -215,19 +213,27 @@ class _Freed:
 
 
 def _solved(options: _Options, damping: Any, *problem: Any) -> dict[str, Any]:
-    """What :func:`_fitted` finds, compiled; in NumPy arrays unless something is traced."""
+    """What a :class:`Fit` holds of its data; in NumPy arrays unless something is traced."""
     if options.is_traced:
-        return _traced(options, damping, options.steps, *problem)
+        found = _traced(options, damping, options.steps, *problem)
+    else:
+        found = _attempted(options, damping, *problem)
+    return {**found, "trace": trace_of(found["trace"])}
+
+
+def _attempted(options: _Options, damping: Any, *problem: Any) -> dict[str, Any]:
+    """What :func:`_fitted` finds, begun again where :func:`converge` would with 2 attempts.
+
+    The second attempt runs the same program: a loop in it would take longer to compile.
+    """
 
     def run(damping: Any, steps: int) -> dict[str, Any]:
         return _untraced(options, damping, steps, *problem).on_host().unpacked()
 
-    # The second attempt runs the same program: a loop in it would take longer to compile.
     found = run(damping, options.steps)
     left = options.steps - int(found["steps"]) - 1
     if found.pop("is_unsatisfying") and left >= 0:
-        again = run(second_damping(found["at"].dtype), left)
-        return _lower_of(found, again)
+        return _lower_of(found, run(second_damping(found["at"].dtype), left))
     return found
 
 
@@ -292,11 +298,6 @@ def _fitted(
         return solution
     again = False if is_solved_at_once else is_unsatisfying(last)
     return packed({**solution, "is_unsatisfying": again})
-
-
-def _opened(solution: dict[str, Any]) -> dict[str, Any]:
-    """What :func:`_solved` found; the columns of the trace are told apart only here, as views."""
-    return {**solution, "trace": trace_of(solution["trace"])}
 
 
 _traced = jax.jit(_fitted, static_argnums=0)
@@ -375,7 +376,7 @@ def _implicit(
         g = jnp.where(stays, 0, g)
         H = jnp.where(stays[:, None] | stays[None], jnp.eye(at.size, dtype=at.dtype), H)
     H = jnp.where(is_regular, H, jnp.eye(at.size, dtype=at.dtype))
-    g = jnp.where(is_regular, g, jnp.zeros_like(g))
+    g = jnp.where(is_regular, g, 0)
     moved = jnp.asarray(jnp.linalg.solve(H, g - jax.lax.stop_gradient(g)))
     return differentiable_if(is_regular, at - moved)
 

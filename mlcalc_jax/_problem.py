@@ -399,6 +399,7 @@ def _on(mask: Any, values: Any) -> Any:
 
 
 def loss_of(loss: Any) -> Any:
+    """A loss, by its name or as it is."""
     if isinstance(loss, str):
         if loss not in NAMED:
             raise ValueError(f"loss must be one of {', '.join(NAMED)}, got {loss!r}")

@@ -10,13 +10,15 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
+from ._bootstrap import Bootstrap, bootstrap
+from ._confidence import quantile
 from ._converge import Trace
-from ._intervals import Bootstrap, ProfileMap, bootstrap, profile, profile_map, quantile
 from ._linear import Triangle
 from ._parameters import Freedom, names_of
 from ._path import Path, Status
 from ._precision import in_precision_of
 from ._problem import LeastSquares, model_name
+from ._profile import ProfileMap, profile, profile_map
 from ._report import as_html, as_text
 from ._types import AnyArray, Params
 from .losses import Poisson

@@ -1,4 +1,4 @@
-"""Uncertainty beyond the covariance matrix: profile likelihood and bootstrap."""
+"""Profile likelihood: the cost with one or two parameters held, minimised over the rest."""
 
 import itertools
 from collections.abc import Callable
@@ -8,43 +8,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from . import _check
+from ._confidence import rise_at
 from ._converge import converge
 from ._parameters import Freedom
-from ._path import Status
 from ._precision import in_precision_of
 from ._problem import LeastSquares
-from ._random import as_key
 from ._types import Params
 from ._xla import compiled
 
 _STEPS = 200
-
-
-class Bootstrap(NamedTuple):
-    """Refitted parameters, a row for each resampled data set."""
-
-    params: Params  #: each leaf with a leading axis of samples
-    converged: Bool[np.ndarray, "samples"]
-
-    @property
-    def stderr(self) -> Params:
-        """Standard deviation over the samples that converged."""
-        return jax.tree.map(lambda leaf: np.std(leaf[self.converged], axis=0, ddof=1), self.params)
-
-    def interval(self, level: float = 0.95) -> tuple[Params, Params]:
-        """Percentile interval over the samples that converged: lower and upper ends."""
-        _probability(level)
-        ends = ((1 - level) / 2, (1 + level) / 2)
-        low, high = (
-            jax.tree.map(
-                lambda leaf, q=q: np.quantile(leaf[self.converged], q, axis=0), self.params
-            )
-            for q in ends
-        )
-        return low, high
 
 
 class ProfileMap(NamedTuple):
@@ -56,29 +31,6 @@ class ProfileMap(NamedTuple):
     rise: Float[np.ndarray, "y x"]
     levels: tuple[float, ...]  #: of joint confidence
     heights: tuple[float, ...]  #: the rise at the edge of each
-
-
-def quantile(level: float, freedoms: int | None) -> float:
-    """How many standard errors an interval reaches: of t, or of the normal for None."""
-    from scipy import special  # here: SciPy doubles what importing the package costs
-
-    _probability(level)
-    if freedoms is None:
-        return float(special.ndtri((1 + level) / 2))
-    return float(special.stdtrit(freedoms, (1 + level) / 2)) if freedoms > 0 else float("nan")
-
-
-def rise_at(level: float, parameters: int, cost: float, freedoms: int | None) -> float:
-    """By how much the cost rises at the edge of a joint confidence region."""
-    from scipy import special
-
-    _probability(level)
-    if freedoms is None:
-        return float(special.chdtri(parameters, 1 - level))
-    if freedoms < 1:
-        raise ValueError("without degrees of freedom the scale of the residuals is unknown")
-    f = special.fdtri(parameters, freedoms, level)
-    return float(cost / freedoms * parameters * f)
 
 
 def profile(fit: Any, name: str, level: float) -> tuple[float, float]:
@@ -139,75 +91,6 @@ def profile_map(fit: Any, x: str, y: str, levels: tuple[float, ...], resolution:
     grid = np.stack(np.meshgrid(*axes), axis=-1)
     costs = _refitter(fit, held)(grid.reshape(-1, 2)).reshape(grid.shape[:2])
     return ProfileMap((x, y), axes[0], axes[1], costs - cost, tuple(levels), heights)
-
-
-def bootstrap(fit: Any, samples: int, kind: str, key: Any) -> Bootstrap:
-    """Refit resampled data sets."""
-    samples = _check.count("samples", samples)
-    if kind not in ("residual", "case"):
-        raise ValueError(f'kind must be "residual" or "case", got {kind!r}')
-    problem = fit.problem
-    if jnp.ndim(problem.y) != 1:
-        raise ValueError("a bootstrap draws points of a 1-D y")
-    if kind == "case" and problem.cholesky is not None:
-        raise ValueError('correlated points cannot be drawn by themselves: use kind="residual"')
-    if kind == "residual" and problem.loss is not None:
-        raise ValueError('residuals are drawn for plain least squares: use kind="case"')
-    run = partial(_bootstrap, fit.freedom, kind, samples)
-    counts = None if problem.mask is None else np.broadcast_to(problem.mask, problem.y.shape)
-    key = as_key(key)
-    params, status = in_precision_of(
-        (problem, fit.start), run, problem, fit.start, fit.at, fit.bounds, counts, key
-    )
-    converged = np.isin(status, [s for s in Status if s.has_converged])
-    return Bootstrap(jax.tree.map(np.asarray, params), converged)
-
-
-@compiled(static_argnums=(0, 1, 2))
-def _bootstrap(
-    freedom: Freedom,
-    kind: str,
-    samples: int,
-    problem: LeastSquares,
-    start: Params,
-    at: Array,
-    bounds: Any,
-    counts: Any,
-    key: Array,
-) -> Any:
-    at = jnp.asarray(at)
-    params_of = partial(_params_of, freedom, start)
-    limits = None if bounds is None else freedom.limits(*bounds)
-    y = jnp.asarray(problem.y)
-    sigma = jnp.broadcast_to(jnp.asarray(1.0 if problem.sigma is None else problem.sigma), y.shape)
-
-    def off(r: Array) -> Array:
-        """By how much y is off the curve, where the weighted residuals are r."""
-        return r * sigma if problem.cholesky is None else jnp.asarray(problem.cholesky) @ r
-
-    weights = None if counts is None else jnp.asarray(counts, y.dtype)
-    chances = None if weights is None else weights / jnp.sum(weights)
-    left = jnp.asarray(problem.residuals(params_of(at)))
-    curve = y + off(left)
-    # Residuals of a fit are too short by the degrees of freedom it used.
-    count = y.size if weights is None else jnp.sum(weights)
-    r = left * jnp.sqrt(count / (count - at.size))
-
-    def drawn(key: Array) -> LeastSquares:
-        if kind == "residual":
-            picked = jax.random.choice(key, r, (y.size,), p=chances)
-            centre = jnp.sum(r) / count
-            return problem.replace(y=curve + off(picked - centre))
-        which = jax.random.choice(key, y.size, (y.size,), p=chances)
-        times = jnp.zeros(y.size, y.dtype).at[which].add(1.0)
-        is_in = times > 0
-        return problem.replace(sigma=sigma / jnp.sqrt(jnp.where(is_in, times, 1)), mask=is_in)
-
-    def refit(key: Array) -> Any:
-        last = converge(drawn(key), params_of, at, limits, 1e-3, _STEPS, _tolerance(at), 0)
-        return params_of(last.at), last.status
-
-    return jax.lax.map(refit, jax.random.split(key, samples), batch_size=min(samples, 256))
 
 
 class _Held(NamedTuple):
@@ -303,48 +186,48 @@ def _refit(
     rows: Array,
 ) -> Array:
     at = jnp.asarray(at)
-    columns = np.array(held.columns)
+    places, columns = np.array(held.places), np.array(held.columns)
     others = np.array([k for k in range(at.size) if k not in held.columns], int)
     limits = None if bounds is None else freedom.limits(*bounds)
+    inner = None if limits is None else (limits[0][others], limits[1][others])
 
     def one(values: Array) -> Array:
-        def whole(rest: Array) -> Array:
-            """The free vector that holds the values; as it was where that cannot be."""
+        def miss(at: Array) -> Array:
+            return (_reported(freedom, start, at)[places] - values) / scale
+
+        def at_values(rest: Array) -> Array:
+            """The free vector that holds the values, the others at ``rest``; if there is one."""
             here = at.at[others].set(rest)
             if freedom.tie is None:
-                places = np.array(held.places)
                 flat, unravel = jax.flatten_util.ravel_pytree(start)
                 own = freedom.vector(unravel(flat.at[places].set(values)))
                 return here.at[columns].set(own[columns])
+            moved = _root(lambda moved: miss(here.at[columns].set(moved)), at[columns])
+            return here.at[columns].set(moved)
 
-            def miss(moved: Array) -> Array:
-                reported = _reported(freedom, start, here.at[columns].set(moved))
-                return (reported[np.array(held.places)] - values) / scale
+        def params_of(rest: Array) -> Params:
+            return freedom.params(at_values(rest), start)
 
-            return here.at[columns].set(_root(miss, at[columns]))
-
-        def cost_if_held(at: Array, cost: Array) -> Array:
-            if freedom.tie is None:
-                return cost
-            reported = _reported(freedom, start, at)[np.array(held.places)]
-            near = 1e-4 * scale + 8 * jnp.finfo(at.dtype).eps * jnp.abs(values)
-            return jnp.where(jnp.all(jnp.abs(reported - values) <= near), cost, jnp.inf)
-
-        if others.size == 0:
-            here = whole(at[others])
-            return cost_if_held(here, jnp.asarray(problem(freedom.params(here, start))))
-        inner = None if limits is None else (limits[0][others], limits[1][others])
-        last = converge(
-            problem,
-            lambda rest: freedom.params(whole(rest), start),
-            at[others],
-            inner,
-            1e-3,
-            _STEPS,
-            _tolerance(at),
-            0,
-        )
-        return cost_if_held(whole(last.at), last.here.cost)
+        rest = at[others]
+        if others.size:
+            last = converge(
+                problem,
+                params_of,
+                rest,
+                inner,
+                1e-3,
+                _STEPS,
+                jnp.finfo(at.dtype).eps ** 0.5,
+                rows=0,
+            )
+            rest, cost = last.at, last.here.cost
+        else:
+            cost = jnp.asarray(problem(params_of(rest)))
+        if freedom.tie is None:
+            return cost
+        rounding = 8 * jnp.finfo(at.dtype).eps * jnp.abs(values) / scale
+        is_held = jnp.all(jnp.abs(miss(at_values(rest))) <= 1e-4 + rounding)
+        return jnp.where(is_held, cost, jnp.inf)
 
     return jax.lax.map(one, rows, batch_size=min(len(rows), 256))
 
@@ -373,16 +256,3 @@ def _root(miss: Callable[[Array], Array], start: Array) -> Array:
     )
     at = jax.lax.stop_gradient(found[1])
     return at - jnp.linalg.solve(jax.lax.stop_gradient(jax.jacfwd(miss)(at)), miss(at))
-
-
-def _params_of(freedom: Freedom, start: Params, at: Array) -> Params:
-    return freedom.params(at, start)
-
-
-def _tolerance(at: Array) -> Any:
-    return jnp.finfo(at.dtype).eps ** 0.5
-
-
-def _probability(level: float) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"level must be between 0 and 1, got {level}")
