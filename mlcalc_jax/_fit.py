@@ -376,9 +376,18 @@ def _implicit(
         g = jnp.where(stays, 0, g)
         H = jnp.where(stays[:, None] | stays[None], jnp.eye(at.size, dtype=at.dtype), H)
     H = jnp.where(is_regular, H, jnp.eye(at.size, dtype=at.dtype))
-    g = jnp.where(is_regular, g, 0)
-    moved = jnp.asarray(jnp.linalg.solve(H, g - jax.lax.stop_gradient(g)))
-    return differentiable_if(is_regular, at - moved)
+    return differentiable_if(is_regular, at - jnp.linalg.solve(H, _zero_that_moves_as(g)))
+
+
+@jax.custom_jvp
+def _zero_that_moves_as(values: Array) -> Array:
+    """0, even of NaN, with the derivative of the values."""
+    return jnp.zeros_like(values)
+
+
+@_zero_that_moves_as.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return _zero_that_moves_as(*primals), tangents[0]
 
 
 def _predicted(problem: LeastSquares, params: Params) -> Array:

@@ -98,3 +98,11 @@ def test_no_derivative_where_nothing_is_determined() -> None:
     slopes = jax.vmap(jax.grad(stderr), in_axes=(None, 0))(NOISE, weights)
     assert_allclose(slopes[0], np.full(30, 1 / np.sqrt(np.sum(X**2))), rtol=1e-9)
     assert np.isnan(slopes[1]).all()
+
+    def fitted(y: Any, x: Any) -> Any:
+        return mc.fit(lambda p, x: p["a"] * x + 0 * p["a"], {"a": 1.0}, x, y).params["a"]
+
+    values, slopes = jax.vmap(jax.value_and_grad(fitted), in_axes=(None, 0))(NOISE, weights)
+    assert_allclose(values, np.array([NOISE @ X / (X @ X), 1.0]), rtol=1e-9)  # the start stays
+    assert_allclose(slopes[0], X / (X @ X), rtol=1e-9)
+    assert np.isnan(slopes[1]).all()

@@ -41,6 +41,7 @@ def test_what_is_packed_comes_back_bit_for_bit(dtype: Any, on_host: bool) -> Non
     given = tree(dtype)
     found = jax.jit(packed)(given)
     assert len(found.arrays) < len(jax.tree.leaves(given)) / 2
+    assert [array.shape for array in found.arrays if array.ndim > 1] == [given["large"].shape]
     back = (found.on_host() if on_host else found).unpacked()
     assert list(back) == sorted(given)
     assert back["none"] is None
