@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from ._linear import Local, Triangle, bend, local, product, step
-from ._packing import while_loop
+from ._packing import known, while_loop
 from ._path import Status
 from ._problem import LeastSquares
 from ._trust import Proposal, Trust, first_trust, judge, lengths, propose
@@ -172,11 +173,11 @@ def converge(
         first = now.steps, jnp.zeros_like(now.steps)
         return now._replace(trace=lax.dynamic_update_slice(now.trace, row[None], first))
 
-    def beginning(damping: ArrayLike, steps: Array, bends: Array, trace: Array | None) -> State:
+    def beginning(damping: ArrayLike, steps: Any, bends: Any, trace: Array | None) -> State:
         trust = first_trust(at, damping, jnp.inf if linear else 3.0)
         return _before(at, trust, steps, bends, trace)
 
-    def attempt(tried: Array, found: State) -> tuple[Array, State]:
+    def attempt(tried: Any, found: State) -> tuple[Any, State]:
         """Once more from the start; kept if it ends lower."""
         lam = jnp.where(tried == 0, damping, second_damping(at.dtype))
         begun = beginning(lam, found.steps, found.bends, found.trace)
@@ -194,10 +195,9 @@ def converge(
         )
         return tried + 1, last._replace(at=kept[0], here=kept[1], status=kept[2])
 
-    none = jnp.zeros((), jnp.int32)
-    first = beginning(
-        damping, none - 1, none, jnp.zeros((rows, at.size + 4), at.dtype) if rows else None
-    )
+    none = known(0, np.int32)
+    table = jnp.zeros((rows, at.size + 4), at.dtype) if rows else None
+    first = beginning(damping, known(-1, np.int32), none, table)
     if attempts == 1 or linear:
         return attempt(none, first)[1]
 
@@ -220,11 +220,11 @@ def second_damping(dtype: Any) -> float:
     return float(jnp.finfo(dtype).eps ** 0.5)
 
 
-def _before(at: Array, trust: Trust, steps: Array, bends: Array, trace: Array | None) -> State:
+def _before(at: Array, trust: Trust, steps: Any, bends: Any, trace: Array | None) -> State:
     """Nothing is known yet, and the start is the first point to try."""
     size, nothing = at.size, jnp.zeros_like(at)
-    unknown = jnp.asarray(jnp.finfo(at.dtype).max, at.dtype)
-    no, zero = jnp.asarray(False), jnp.zeros((), at.dtype)
+    unknown = known(jnp.finfo(at.dtype).max, at.dtype)
+    no, zero = known(False, bool), known(0, at.dtype)
     R = jnp.zeros((size, size), at.dtype)
     return State(
         at=at,
@@ -234,7 +234,7 @@ def _before(at: Array, trust: Trust, steps: Array, bends: Array, trace: Array | 
         proposed=Proposal(nothing, trust.damping, zero, no, no),
         steps=steps,
         bends=bends,
-        status=jnp.full((), _BEGINNING, jnp.int32),
+        status=known(_BEGINNING, np.int32),
         trace=trace,
     )
 

@@ -19,7 +19,7 @@ from ._global import gathered
 from ._linear import cost_and_curvature
 from ._linearity import is_linear
 from ._minimise import checked_cost, minimise
-from ._packing import packed
+from ._packing import Scalars, packed, scalars
 from ._parameters import Freedom, bounds_of, freedom
 from ._path import Status
 from ._precision import holds_double, holds_tracer, in_double, is_tracing
@@ -27,7 +27,7 @@ from ._problem import LeastSquares, model_name
 from ._result import Fit
 from ._types import ArrayLike, Model, Params
 from ._uncertainty import covariance, differentiable_if, is_singular, standard_errors
-from ._xla import compiled
+from ._xla import await_soon, compiled
 from .losses import Poisson
 from .optimisers._levenberg_marquardt import damping_of
 from .transforms import Transform
@@ -221,14 +221,20 @@ def _solved(options: _Options, damping: Any, *problem: Any) -> dict[str, Any]:
     return {**found, "trace": trace_of(found["trace"])}
 
 
-def _attempted(options: _Options, damping: Any, *problem: Any) -> dict[str, Any]:
+def _attempted(
+    options: _Options, damping: Any, problem: LeastSquares, start: Params, *rest: Any
+) -> dict[str, Any]:
     """What :func:`_fitted` finds, begun again where :func:`converge` would with 2 attempts.
 
     The second attempt runs the same program: a loop in it would take longer to compile.
     """
 
+    dtype = jax.tree.leaves(start)[0].dtype
+
     def run(damping: Any, steps: int) -> dict[str, Any]:
-        return _untraced(options, damping, steps, *problem).on_host().unpacked()
+        found = _untraced(options, scalars((damping, steps, start), dtype), problem, *rest)
+        await_soon(found.vectors[0])
+        return found.on_host().unpacked()
 
     found = run(damping, options.steps)
     left = options.steps - int(found["steps"]) - 1
@@ -301,8 +307,16 @@ def _fitted(
 
 
 _traced = jax.jit(_fitted, static_argnums=0)
+
+
+def _begun(options: _Options, begin: Any, *problem: Any) -> Any:
+    """:func:`_fitted`, where lambda, the steps and the start may come as one array."""
+    damping, steps, start = begin.unpacked() if isinstance(begin, Scalars) else begin
+    return _fitted(options, damping, steps, problem[0], start, *problem[1:])
+
+
 # JAX 0.10 compiles it in half the time without its newer way to write loops.
-_untraced = compiled(static_argnums=0, xla_cpu_use_fusion_emitters=False)(_fitted)
+_untraced = compiled(static_argnums=0, xla_cpu_use_fusion_emitters=False)(_begun)
 
 
 def _solution(
@@ -315,11 +329,13 @@ def _solution(
 ) -> dict[str, Any]:
     """All that a fit reports, at the end of its loop."""
     params = params_of(at)
-    _, unravel = ravel_pytree(params)
+    flat, unravel = ravel_pytree(params)
     cost, R = last.here.cost, last.here.triangle.R
     if options.is_traced:
         cost, R = cost_and_curvature(problem, params_of, at)
-    expand = jax.jacfwd(lambda at: ravel_pytree(params_of(at))[0])(at)
+    expand = None
+    if options.freedom.tie is not None or not options.freedom.is_plain(flat.size):
+        expand = jax.jacfwd(lambda at: ravel_pytree(params_of(at))[0])(at)
     found = covariance(R, expand)
     points = problem.points_that_count()
     freedoms = points - at.size

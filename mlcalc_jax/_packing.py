@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
@@ -16,18 +17,21 @@ T = TypeVar("T")
 _LARGE = 256
 
 
-class Place(NamedTuple):
-    """Where a leaf lies: in which of the arrays, from where to where, and its shape."""
+class Stretch(NamedTuple):
+    """Leaves of one dtype that lie side by side in one of the vectors."""
 
-    array: int
+    vector: int
     first: int
     last: int
-    shape: tuple[int, ...] | None  #: None where the leaf is that array itself
-    dtype: np.dtype | None  #: its own, if it is another than the array's
+    dtype: np.dtype | None  #: of the leaves, if it is another than the vector's
+    #: of each leaf: which it is, from where to where in the stretch, and its shape
+    places: tuple[tuple[int, int, int, tuple[int, ...]], ...]
 
 
 @partial(
-    jax.tree_util.register_dataclass, data_fields=["arrays"], meta_fields=["treedef", "places"]
+    jax.tree_util.register_dataclass,
+    data_fields=["vectors", "large"],
+    meta_fields=["treedef", "stretches"],
 )
 @dataclass(frozen=True)
 class Packed:
@@ -36,69 +40,105 @@ class Packed:
     Integers of 32 bits and booleans go with the float64, which holds them exactly.
     """
 
-    arrays: tuple[Any, ...]
+    vectors: tuple[Any, ...]
+    large: dict[int, Any]  #: by which leaf it is
     treedef: Any
-    places: tuple[Place, ...]
+    stretches: tuple[Stretch, ...]
 
     def on_host(self) -> "Packed":
         """The same, in NumPy arrays."""
-        return Packed(tuple(map(np.asarray, self.arrays)), self.treedef, self.places)
+        large = {i: np.asarray(leaf) for i, leaf in self.large.items()}
+        return Packed(tuple(map(np.asarray, self.vectors)), large, self.treedef, self.stretches)
 
     def unpacked(self) -> Any:
-        """The pytree; its leaves are views where their dtype is that of the array."""
-        leaves = []
-        for k, first, last, shape, dtype in self.places:
-            leaf = self.arrays[k]
-            if shape is not None:
-                leaf = leaf[first, ...] if not shape else leaf[first:last]
-                if len(shape) > 1:
-                    leaf = leaf.reshape(shape)
-            leaves.append(leaf if dtype is None else leaf.astype(dtype))
+        """The pytree; its leaves are views where their dtype is that of the vector."""
+        leaves: list[Any] = [None] * self.treedef.num_leaves
+        for i, leaf in self.large.items():
+            leaves[i] = leaf
+        for k, first, last, dtype, places in self.stretches:
+            stretch = self.vectors[k][first:last]
+            if dtype is not None:
+                stretch = stretch.astype(dtype)
+            for i, a, b, shape in places:
+                leaves[i] = stretch[a:b].reshape(shape) if shape else stretch[a, ...]
         return jax.tree.unflatten(self.treedef, leaves)
 
 
-def packed(tree: Any) -> Packed:
-    """A pytree of arrays, packed."""
+def packed(tree: Any, in_loop: bool = False) -> Packed:
+    """A pytree of arrays, packed; what is :func:`known` stays so."""
     leaves, treedef = jax.tree.flatten(tree)
-    leaves = [jnp.asarray(leaf) for leaf in leaves]
+    leaves = [leaf if isinstance(leaf, np.ndarray) else jnp.asarray(leaf) for leaf in leaves]
     has_double = any(leaf.dtype == np.float64 for leaf in leaves)
-    small = [leaf for leaf in leaves if leaf.size < _LARGE]
 
     def kept_as(leaf: Any) -> np.dtype:
         is_exact = has_double and leaf.dtype in (np.int32, np.bool_)
         return np.dtype(np.float64) if is_exact else leaf.dtype
 
-    order = list(dict.fromkeys(map(kept_as, small)))
-    parts: list[list[Any]] = [[] for _ in order]
-    whole: list[Any] = []
-    places: dict[int, Place] = {}
-    for i in sorted(range(len(leaves)), key=lambda i: leaves[i].ndim > 0):  # scalars first
-        leaf = leaves[i]
-        if leaf.size >= _LARGE:
-            places[i] = Place(len(order) + len(whole), 0, 0, None, None)
-            whole.append(leaf)
-            continue
-        dtype = kept_as(leaf)
-        k = order.index(dtype)
-        first = sum(part.size for part in parts[k])
-        own = None if dtype == leaf.dtype else leaf.dtype
-        places[i] = Place(k, first, first + leaf.size, leaf.shape, own)
-        parts[k].append(leaf.astype(dtype))
-    in_order = tuple(places[i] for i in range(len(leaves)))
-    return Packed((*map(_vector, parts), *whole), treedef, in_order)
+    small = [i for i, leaf in enumerate(leaves) if leaf.size < _LARGE]
+    order = list(dict.fromkeys(kept_as(leaves[i]) for i in small))
+    vectors: list[Any] = []
+    stretches: list[Stretch] = []
+    for k, dtype in enumerate(order):
+        here = [i for i in small if kept_as(leaves[i]) == dtype]
+        here.sort(key=lambda i: (leaves[i].ndim > 0, leaves[i].dtype.char))  # scalars first
+        vectors.append(_vector([leaves[i].astype(dtype) for i in here], in_loop))
+        last = 0
+        for (_, own), group in groupby(here, lambda i: (leaves[i].ndim > 0, leaves[i].dtype)):
+            first, places = last, []
+            for i in group:
+                end = last + leaves[i].size
+                places.append((i, last - first, end - first, leaves[i].shape))
+                last = end
+            stretches.append(Stretch(k, first, last, None if own == dtype else own, tuple(places)))
+    large = {i: leaf for i, leaf in enumerate(leaves) if leaf.size >= _LARGE}
+    return Packed(tuple(vectors), large, treedef, tuple(stretches))
 
 
-def _vector(parts: list[Any]) -> Any:
+def known(value: Any, dtype: Any) -> Any:
+    """A number that XLA knows: a NumPy array, and no step of the program."""
+    return np.asarray(value, dtype)
+
+
+def _vector(parts: list[Any], in_loop: bool) -> Any:
     """Scalars, then arrays, as one vector.
 
     The scalars are selected into their places, not put together: of many pieces that are put
-    together XLA computes each by itself.
+    together XLA computes each by itself. Every constant array costs 0.2 us a call, so that the
+    places are computed where they are compared; but in a loop XLA would compare them before it
+    begins, one step for each.
     """
     scalars = [part for part in parts if not part.ndim]
-    row = jnp.zeros(len(scalars), parts[0].dtype)
+    is_known = [isinstance(scalar, np.ndarray) for scalar in scalars]
+    numbers = [scalar if k else 0 for scalar, k in zip(scalars, is_known, strict=True)]
+    row: Any = jnp.asarray(np.array(numbers, parts[0].dtype))
+    places = (np if in_loop else jnp).arange(len(scalars))
     for k, scalar in enumerate(scalars):
-        row = jnp.where(np.arange(len(scalars)) == k, scalar, row)
+        if not is_known[k]:
+            row = jnp.where(places == k, scalar, row)
     return jnp.concatenate([row, *(jnp.ravel(part) for part in parts[len(scalars) :])])
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["values"], meta_fields=["treedef"])
+@dataclass(frozen=True)
+class Scalars:
+    """A pytree of scalars in one array: what a program is given costs 2 us for every array."""
+
+    values: Any
+    treedef: Any
+
+    def unpacked(self) -> Any:
+        """The pytree."""
+        return jax.tree.unflatten(self.treedef, [self.values[k] for k in range(len(self.values))])
+
+
+def scalars(tree: Any, dtype: Any) -> Any:
+    """A pytree as :class:`Scalars`, or as it is if a leaf is no number or scalar of that dtype."""
+    leaves, treedef = jax.tree.flatten(tree)
+    for leaf in leaves:
+        is_scalar = isinstance(leaf, np.ndarray) and not leaf.ndim and leaf.dtype == dtype
+        if not is_scalar and not isinstance(leaf, (int, float)):
+            return tree
+    return Scalars(np.array(leaves, dtype), treedef)
 
 
 def while_loop(condition: Callable[[T], Any], body: Callable[[T], T], carried: T) -> T:
@@ -109,7 +149,7 @@ def while_loop(condition: Callable[[T], Any], body: Callable[[T], T], carried: T
     """
     found = lax.while_loop(
         lambda now: condition(now.unpacked()),
-        lambda now: packed(body(now.unpacked())),
-        packed(carried),
+        lambda now: packed(body(now.unpacked()), in_loop=True),
+        packed(carried, in_loop=True),
     )
     return cast(T, found.unpacked())

@@ -42,7 +42,7 @@ class Freedom(NamedTuple):
     def untied(self, at: Float[Array, "free"], start: Params) -> Params:
         """What the user would start from to be at ``at``."""
         flat, unravel = ravel_pytree(start)
-        if len(self.free) == flat.size and not self.transforms:
+        if self.is_plain(flat.size):
             flat = at
         else:
             flat = self._on_scale(flat).at[np.array(self.free)].set(at)
@@ -50,6 +50,10 @@ class Freedom(NamedTuple):
                 here = np.array(places)
                 flat = flat.at[here].set(transform.to_full(flat[here]))
         return unravel(flat)
+
+    def is_plain(self, numbers: int) -> bool:
+        """Whether the free vector is that many numbers of the start, as they are."""
+        return len(self.free) == numbers and not self.transforms
 
     def limits(self, low: Any, high: Any) -> tuple[Array, Array]:
         """Bounds of all numbers, as bounds of the free vector."""

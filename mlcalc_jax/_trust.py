@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from ._linear import Triangle, damped, predicted_decrease, step
+from ._packing import known
 from ._types import ArrayLike
 
 #: The longest a column of J has been is forgotten at this rate.
@@ -42,12 +43,11 @@ class Proposal(NamedTuple):
     is_bent: Bool[Array, ""]  #: whether the second derivative was asked for
 
 
-def first_trust(
-    at: Float[Array, "parameters"], damping: ArrayLike, reach: ArrayLike = 3.0
-) -> Trust:
+def first_trust(at: Float[Array, "parameters"], damping: ArrayLike, reach: float = 3.0) -> Trust:
     """Before the first step."""
-    first, growth, reach = (jnp.asarray(value, at.dtype) for value in (damping, 2, reach))
-    return Trust(first, growth, jnp.zeros_like(at), reach, jnp.asarray(True))
+    first = jnp.asarray(damping, at.dtype)
+    growth, longest = known(2, at.dtype), known(reach, at.dtype)
+    return Trust(first, growth, jnp.zeros_like(at), longest, known(True, bool))
 
 
 def lengths(

@@ -1,5 +1,6 @@
 """What a fit leaves undecided: covariance, and the parameters the data do not determine."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -16,36 +17,47 @@ class Covariance(NamedTuple):
     undetermined: Bool[Array, "parameters"]
 
 
-def covariance(R: Float[Array, "free free"], expand: Float[Array, "parameters free"]) -> Covariance:
+def covariance(
+    R: Float[Array, "free free"], expand: Float[Array, "parameters free"] | None
+) -> Covariance:
     """``G (R^T R)^-1 G^T``, with G the derivative of the parameters by the free vector.
 
-    Columns of R are scaled to length 1, so that units do not matter. If the scaled R is singular to
-    rounding, its null directions are left out, and the parameters they move are named.
+    G is ``expand``, or None for the identity. Columns of R are scaled to length 1, so that units do
+    not matter. If the scaled R is singular to rounding, its null directions are left out, and the
+    parameters they move are named.
     """
     length = jnp.linalg.norm(R, axis=0)
     scale = jnp.where(length > 0, length, 1)
     scaled = R / scale[None]
-    G = expand / scale[None]
     inverse = jax.scipy.linalg.solve_triangular(scaled, np.eye(len(R), dtype=R.dtype))
-    spread = G @ inverse
     rounding = _rounding(R)
     condition = jnp.linalg.norm(scaled) * jnp.linalg.norm(lax.stop_gradient(inverse))
-    regular = Covariance(spread @ spread.T, jnp.zeros(len(expand), bool))
+    spread = _expanded(expand, inverse, scale)
+    regular = Covariance(spread @ spread.T, jnp.zeros(len(spread), bool))
     is_regular = condition * rounding < 1
-    found = lax.cond(
-        is_regular,
-        lambda: regular,
-        lambda: _singular(lax.stop_gradient(scaled), lax.stop_gradient(G), rounding),
-    )
+
+    def singular() -> Covariance:
+        held = lax.stop_gradient((scaled, expand, scale))
+        return _singular(held[0], lambda of: _expanded(held[1], of, held[2]), rounding)
+
+    found = lax.cond(is_regular, lambda: regular, singular)
     return found._replace(matrix=differentiable_if(is_regular, found.matrix))
 
 
+def _expanded(expand: Array | None, of: Array, scale: Array) -> Array:
+    """From directions of the scaled free vector to directions of the parameters."""
+    return of / scale[:, None] if expand is None else (expand / scale[None]) @ of
+
+
 def standard_errors(
-    matrix: Float[Array, "parameters parameters"], expand: Float[Array, "parameters free"]
+    matrix: Float[Array, "parameters parameters"], expand: Float[Array, "parameters free"] | None
 ) -> Float[Array, "parameters"]:
     """Roots of the diagonal; a parameter that nothing free moves has 0, and a derivative of 0."""
+    variance = jnp.diag(matrix)
+    if expand is None:
+        return jnp.sqrt(variance)
     is_fixed = ~jnp.any(expand != 0, axis=1)
-    return jnp.where(is_fixed, 0, jnp.sqrt(jnp.where(is_fixed, 1, jnp.diag(matrix))))
+    return jnp.where(is_fixed, 0, jnp.sqrt(jnp.where(is_fixed, 1, variance)))
 
 
 @jax.custom_jvp
@@ -81,13 +93,14 @@ def _rounding(R: Array) -> float:
     return 10.0 * len(R) * float(jnp.finfo(R.dtype).eps)
 
 
-def _singular(scaled: Array, G: Array, rounding: float) -> Covariance:
+def _singular(scaled: Array, expanded: Callable[[Array], Array], rounding: float) -> Covariance:
     finite = jnp.where(jnp.isfinite(scaled), scaled, 0)
     _, values, Vt = jnp.linalg.svd(finite)
     is_null = values <= rounding * jnp.max(values)
     kept = jnp.where(is_null, 0, 1 / jnp.where(is_null, 1, values))
-    spread = G @ (Vt.T * kept[None])
-    along_null = jnp.linalg.norm(G @ jnp.where(is_null[:, None], Vt, 0).T, axis=1)
-    undetermined = along_null > 1e-3 * jnp.linalg.norm(G, axis=1)
+    every = expanded(Vt.T)
+    spread = every * kept[None]
+    along_null = jnp.linalg.norm(jnp.where(is_null[None], every, 0), axis=1)
+    undetermined = along_null > 1e-3 * jnp.linalg.norm(every, axis=1)
     either = undetermined[:, None] | undetermined[None]
     return Covariance(jnp.where(either, jnp.nan, spread @ spread.T), undetermined)

@@ -2,9 +2,13 @@
 
 from collections.abc import Callable
 from functools import cache, wraps
+from time import perf_counter
 from typing import Any
 
 import jax
+
+#: How long to stay awake for a result, in seconds; to be woken takes a tenth of it.
+_AWAKE = 3e-4
 
 
 def compiled(static_argnums: Any = (), **wanted: str | bool) -> Callable[..., Any]:
@@ -45,3 +49,13 @@ def knows(name: str, value: str | bool) -> bool:
     except jax.errors.JaxRuntimeError:
         return False
     return True
+
+
+def await_soon(array: Any) -> None:
+    """Wait for a result that should be there at once: awake at first, but no longer than it pays.
+
+    JAX computes on a thread of its own, and to be woken by it takes as long as a small fit.
+    """
+    until = perf_counter() + _AWAKE
+    while not array.is_ready() and perf_counter() < until:
+        pass

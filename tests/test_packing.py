@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from mlcalc_jax._packing import packed, while_loop
+from mlcalc_jax._packing import Scalars, known, packed, scalars, while_loop
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -40,8 +40,8 @@ def test_what_is_packed_comes_back_bit_for_bit(dtype: Any, on_host: bool) -> Non
     """Values, shapes, dtypes and the structure."""
     given = tree(dtype)
     found = jax.jit(packed)(given)
-    assert len(found.arrays) < len(jax.tree.leaves(given)) / 2
-    assert [array.shape for array in found.arrays if array.ndim > 1] == [given["large"].shape]
+    assert len(jax.tree.leaves(found)) < len(jax.tree.leaves(given)) / 2
+    assert [array.shape for array in found.large.values()] == [given["large"].shape]
     back = (found.on_host() if on_host else found).unpacked()
     assert list(back) == sorted(given)
     assert back["none"] is None
@@ -49,6 +49,18 @@ def test_what_is_packed_comes_back_bit_for_bit(dtype: Any, on_host: bool) -> Non
         if value is not None:
             assert back[name].dtype == value.dtype, name
             np.testing.assert_array_equal(back[name], value, err_msg=name)
+
+
+def test_scalars_come_back_out_of_one_array() -> None:
+    """Numbers and scalars of the dtype; anything else is left as it is."""
+    given = (1e-3, 7, {"b": np.asarray(2.5), "a": np.asarray(np.nan)})
+    found = scalars(given, np.dtype(float))
+    assert found.values.shape == (4,)
+    for back in (found.unpacked(), jax.jit(Scalars.unpacked)(found)):
+        assert str(jax.tree.structure(back)) == str(jax.tree.structure(given))
+        np.testing.assert_array_equal(jax.tree.leaves(back), jax.tree.leaves(given))
+    for other in (np.ones(1), np.asarray(1, np.float32), jnp.ones(())):
+        assert scalars((0, other), np.dtype(float))[1] is other
 
 
 def test_a_loop_finds_what_jax_s_own_finds() -> None:
@@ -59,7 +71,7 @@ def test_a_loop_finds_what_jax_s_own_finds() -> None:
         return {**now, "count": k, "number": now["number"] + 1 / k**2, "flag": k % 2 == 0}
 
     begun = jax.tree.map(jnp.asarray, tree(np.float64))
-    begun |= {"count": jnp.zeros((), jnp.int32), "number": jnp.zeros(())}
+    begun |= {"count": known(0, np.int32), "number": known(0, float)}
     for run in (while_loop, lax.while_loop):
         found: Any = jax.jit(lambda begun, run=run: run(lambda s: s["count"] < 1000, body, begun))(
             begun
