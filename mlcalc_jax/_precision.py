@@ -74,6 +74,6 @@ def in_double(function: Callable[..., T], *args: Any) -> T:
         return function(*args)
     with jax.enable_x64(True):
         result = function(*args)
-        if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(result)):
+        if not all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(result)):
             result = jax.device_get(result)
         return result
