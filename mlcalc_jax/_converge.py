@@ -83,8 +83,8 @@ def converge(
     (two peaks on one place, an exponential gone to infinity), is begun again from ``at`` with next
     to no damping, which leads elsewhere; the end with the lower cost counts.
     """
-    size_of_y = problem.magnitude()
     eps = jnp.finfo(at.dtype).eps
+    noise = eps * problem.magnitude()  # the rounding errors of r, at least
 
     def held(at: Array, of: Triangle) -> Array | None:
         """Which numbers stand at a bound with the cost falling beyond it."""
@@ -102,7 +102,7 @@ def converge(
         return jnp.linalg.norm(only.R @ step(only, jnp.where(weak > 0, weak, 1)))
 
     def has_arrived(cost: Array, left: Array) -> Array:
-        return left <= jnp.maximum(tolerance * jnp.sqrt(cost), eps * size_of_y)
+        return left <= jnp.maximum(tolerance * jnp.sqrt(cost), noise)
 
     def next_step(at: Array, here: Local, trust: Trust) -> Proposal:
         stuck = held(at, here.triangle)
@@ -120,7 +120,7 @@ def converge(
         left = reachable(there.triangle, held(trial, there.triangle))
         is_finite = jnp.isfinite(there.cost) & jnp.all(jnp.isfinite(there.triangle.R))
         decrease = cost - there.cost
-        rounding = 2 * eps * (cost + jnp.sqrt(cost) * size_of_y)
+        rounding = 2 * (eps * cost + jnp.sqrt(cost) * noise)
         # A cost may be off by what rounding the parameters does to it, which may be more.
         moved = jnp.vdot(jnp.abs(trial), jnp.linalg.norm(there.triangle.R, axis=0))
         is_level = jnp.abs(decrease) <= rounding + 2 * eps * jnp.sqrt(cost) * moved
@@ -137,7 +137,7 @@ def converge(
         ends = {
             Status.NON_FINITE: is_first & ~is_finite,
             Status.GRADIENT_BELOW_TOLERANCE: is_better & has_arrived(here.cost, left),
-            Status.COST_CONVERGED: (here.cost <= (4 * eps * size_of_y) ** 2)
+            Status.COST_CONVERGED: (jnp.sqrt(here.cost) / 4 <= noise)
             | (~is_better & is_finite & (left**2 <= rounding)),
             Status.STEP_CONVERGED: is_tiny & (now.proposed.damping <= 1),
             Status.STALLED: is_tiny,
