@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache, wraps
+from threading import current_thread, main_thread
 from time import perf_counter
 from typing import Any
 
@@ -54,8 +55,11 @@ def knows(name: str, value: str | bool) -> bool:
 def await_soon(array: Any) -> None:
     """Wait for a result that should be there at once: awake at first, but no longer than it pays.
 
-    JAX computes on a thread of its own, and to be woken by it takes as long as a small fit.
+    JAX computes on a thread of its own, and to be woken by it takes as long as a small fit. Only
+    the main thread stays awake: several at once would take the cores from those that compute.
     """
+    if current_thread() is not main_thread():
+        return
     until = perf_counter() + _AWAKE
     while not array.is_ready() and perf_counter() < until:
         pass

@@ -1,5 +1,7 @@
 """Waiting for a result: awake for a while, but never for ever."""
 
+from threading import Thread
+
 from mlcalc_jax._xla import await_soon
 
 
@@ -26,3 +28,12 @@ def test_the_wait_gives_up() -> None:
     result = Result(after=float("inf"))
     await_soon(result)
     assert result.asked > 1
+
+
+def test_other_threads_sleep() -> None:
+    """They leave the waiting to JAX."""
+    result = Result(after=2)
+    thread = Thread(target=await_soon, args=(result,))
+    thread.start()
+    thread.join()
+    assert result.asked == 0
