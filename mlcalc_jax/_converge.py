@@ -137,7 +137,7 @@ def converge(
         ends = {
             Status.NON_FINITE: is_first & ~is_finite,
             Status.GRADIENT_BELOW_TOLERANCE: is_better & has_arrived(here.cost, left),
-            Status.COST_CONVERGED: (jnp.sqrt(here.cost) / 4 <= noise)
+            Status.COST_CONVERGED: (here.cost <= (4 * noise) ** 2)
             | (~is_better & is_finite & (left**2 <= rounding)),
             Status.STEP_CONVERGED: is_tiny & (now.proposed.damping <= 1),
             Status.STALLED: is_tiny,

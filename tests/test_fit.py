@@ -130,6 +130,17 @@ def test_poisson_is_the_likelihood() -> None:
     assert_allclose(fit.covariance, np.linalg.inv(J.T / f @ J), rtol=1e-4, atol=1e-8)
 
 
+def test_counts_that_a_model_meets_exactly_converge() -> None:
+    """Closed form: the line the counts lie on. Rounding may leave the deviance below zero."""
+    x = np.linspace(0, 3, 12)
+    for intercept, slope in np.random.default_rng(0).uniform((1, 0.1), (50, 2), (100, 2)):
+        start = {"slope": slope * 0.8, "intercept": intercept * 1.3}
+        fit = mc.fit(mc.models.line, start, x, intercept + slope * x, loss="poisson")
+        assert fit.success, fit.report()
+        assert_allclose(fit.params["slope"], slope, rtol=1e-9)
+        assert_allclose(fit.params["intercept"], intercept, rtol=1e-9)
+
+
 @pytest.mark.slow
 def test_agrees_with_lmfit() -> None:
     """Outside fact: lmfit with a fixed parameter, an expression, its statistics."""
