@@ -212,12 +212,14 @@ class _Freed:
         return self.model(self.freedom.params(at, start), x)
 
 
-def _solved(options: _Options, damping: Any, *problem: Any) -> dict[str, Any]:
+def _solved(
+    options: _Options, damping: Any, problem: LeastSquares, start: Params, *rest: Any
+) -> dict[str, Any]:
     """What a :class:`Fit` holds of its data; in NumPy arrays unless something is traced."""
     if options.is_traced:
-        found = _traced(options, damping, options.steps, *problem)
+        found = _traced(options, (damping, options.steps, start), problem, *rest)
     else:
-        found = _attempted(options, damping, *problem)
+        found = _attempted(options, damping, problem, start, *rest)
     return {**found, "trace": trace_of(found["trace"])}
 
 
@@ -228,7 +230,6 @@ def _attempted(
 
     The second attempt runs the same program: a loop in it would take longer to compile.
     """
-
     dtype = jax.tree.leaves(start)[0].dtype
 
     def run(damping: Any, steps: int) -> dict[str, Any]:
@@ -260,14 +261,14 @@ def _lower_of(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 def _fitted(
     options: _Options,
-    damping: Any,
-    steps: Any,
+    begin: Any,
     problem: LeastSquares,
-    start: Params,
     bounds: Any,
     tolerance: Any,
     at: Any = None,
 ) -> Any:
+    """Converge from ``begin``: lambda, the most steps and the start, perhaps in one array."""
+    damping, steps, start = begin.unpacked() if isinstance(begin, Scalars) else begin
     spec = options.freedom
     at = spec.vector(start) if at is None else at
     checked_cost(problem if spec.tie is None else _tied(problem, spec), start)
@@ -307,16 +308,8 @@ def _fitted(
 
 
 _traced = jax.jit(_fitted, static_argnums=0)
-
-
-def _begun(options: _Options, begin: Any, *problem: Any) -> Any:
-    """:func:`_fitted`, where lambda, the steps and the start may come as one array."""
-    damping, steps, start = begin.unpacked() if isinstance(begin, Scalars) else begin
-    return _fitted(options, damping, steps, problem[0], start, *problem[1:])
-
-
 # JAX 0.10 compiles it in half the time without its newer way to write loops.
-_untraced = compiled(static_argnums=0, xla_cpu_use_fusion_emitters=False)(_begun)
+_untraced = compiled(static_argnums=0, xla_cpu_use_fusion_emitters=False)(_fitted)
 
 
 def _solution(

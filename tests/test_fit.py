@@ -480,7 +480,7 @@ def test_a_first_fit_compiles_one_program() -> None:
         mc.fit(model, START, X, Y, SIGMA)
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
-    assert sum("_begun" in name for name in programs) == 1
+    assert sum("_fitted" in name for name in programs) == 1
     assert len(programs) <= 5
 
 
