@@ -5,6 +5,7 @@ over the points are taken in one pass, so that no Jacobian is ever written to me
 itself, of a Jacobian that stays in the nearest cache.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -22,6 +23,8 @@ from ..losses import Poisson
 from ._lanes import lanewise
 
 RUNNING = -1
+
+_BY_FIT = ("starts", "low", "high", "held", "taken")  # a number a fit; the rest have points as well
 
 _CONVERGED = [status for status in Status if status.has_converged]
 
@@ -41,7 +44,8 @@ class Settings(NamedTuple):
 
 
 #: A chunk of fits: ``starts``, ``low``, ``high``, ``held`` (lists by parameter), ``x``, ``y``,
-#: ``weight``, ``mask``, ``loss``; None where there is none.
+#: ``weight``, ``mask``, ``loss``; where they are carried on with, ``taken`` and ``damping`` of the
+#: call before. None where there is none.
 Chunk: TypeAlias = dict[str, Any]
 
 
@@ -49,16 +53,17 @@ def is_batched(name: str, leaf: Any, settings: Settings) -> bool:
     """Whether a leaf of a chunk has a leading axis of fits."""
     if name == "x":
         return not settings.has_shared_x
-    return bool(np.ndim(leaf) == (1 if name in ("starts", "low", "high", "held") else 2))
+    return bool(np.ndim(leaf) == (1 if name in _BY_FIT else 2))
+
+
+_POINTS, _UNROLLED = 10, 50  # of a loop of which LLVM works on several lanes side by side
+_APART = 1024  # bytes of y of a fit
 
 
 def sums_apart(points: int, dtype: Any) -> bool:
-    """Whether sums are faster each by itself, as far as was measured.
-
-    So they are where LLVM unrolls the loop over points, and then works on the lanes side by side.
-    """
+    """Whether sums are faster each by itself, as far as was measured."""
     is_new = jax.default_backend() == "cpu" and not knows("xla_cpu_use_fusion_emitters", False)
-    return is_new and points * np.dtype(dtype).itemsize <= 128
+    return is_new and points * np.dtype(dtype).itemsize <= _APART
 
 
 # JAX 0.10 computes sums over points three times faster on a CPU with the older of its two ways to
@@ -151,6 +156,7 @@ class _Block:
         self.settings, self.tolerance, self.steps = settings, tolerance, steps
         self.y, self.x = block["y"], block["x"]
         self.weight, self.mask, self.loss = block["weight"], block["mask"], block["loss"]
+        self.taken, self.damping = block["taken"], block["damping"]
         self.points, self.lanes = self.y.shape
         self.dtype, self.size = self.y.dtype, len(settings.free)
         self.eps = jnp.finfo(self.dtype).eps
@@ -177,19 +183,36 @@ class _Block:
 
     def descended(self) -> dict[str, Array]:
         """Go until every lane has stopped, and describe what each has found."""
-        at = tuple(self.starts[k] for k in self.settings.free)
-        begun = self._sums(at)
         used = self.points if self.mask is None else jnp.sum(self.mask, axis=0)
         held = sum((f.astype(jnp.int32) for f in self.fixed if f is not None), jnp.int32(0))
         freedoms = jnp.broadcast_to(used - self.size + held, (self.lanes,)).astype(jnp.int32)
-        status = jnp.where(_is_finite(begun), RUNNING, Status.NON_FINITE)
-        status = jnp.where(freedoms < 0, Status.SINGULAR, status).astype(jnp.int32)
-        zero = jnp.zeros((self.lanes,), self.dtype)
-        start = _State(
-            at, begun, zero + 1e-2, zero + 2, (zero,) * self.size, status, jnp.ones_like(status)
+        last = lax.while_loop(
+            lambda now: jnp.any(now.status == RUNNING),
+            partial(self._step, freedoms=freedoms),
+            self._begun(),
         )
-        last = lax.while_loop(lambda now: jnp.any(now.status == RUNNING), self._step, start)
         return self._described(last, freedoms)
+
+    def _begun(self) -> _State:
+        """Nothing is known yet of any lane: its cost is infinite, and its first step none.
+
+        So the sums are computed at one place only, with the same last bits at a start and where a
+        fit is carried on with.
+        """
+        at = tuple(self.starts[k] for k in self.settings.free)
+        zero = jnp.zeros((self.lanes,), self.dtype)
+        sums = _Sums(
+            zero + jnp.inf,
+            (zero,) * self.size,
+            (zero,) * (self.size * (self.size + 1) // 2),
+            None if self.loss is None else zero,
+        )
+        taken = jnp.zeros((self.lanes,), jnp.int32) if self.taken is None else self.taken
+        status = jnp.full_like(taken, RUNNING)
+        if self.damping is None:
+            return _State(at, sums, zero + 1e-2, zero + 2, (zero,) * self.size, status, taken)
+        damping, growth, *scale = self.damping
+        return _State(at, sums, damping, growth, tuple(scale), status, taken)
 
     def _of_one(self, numbers: Any, x: Any) -> Any:
         return self.settings.model(jax.tree.unflatten(self.settings.treedef, numbers), x)
@@ -209,7 +232,7 @@ class _Block:
         r = self._weighed(predicted.astype(self.dtype) - self.y)
         columns = [self._weighed(column.astype(self.dtype)) for column in columns]
         if self.loss is None:
-            r, columns = self._once((r, columns))
+            r, *columns = self._once([r, *columns])
             terms = [r * r]
         else:
             # Pearson's residuals under a Poisson loss, as LeastSquares has them.
@@ -217,27 +240,38 @@ class _Block:
             plain = a * r if isinstance(self.loss, Poisson) else r
             terms = [self._masked(self.loss.terms(r, self.counted_y)), plain * plain]
             r, columns = a * r, [b * column for column in columns]
-            terms, r, columns = self._once((terms, r, columns))
+            *terms, r = self._once([*terms, r])
+            columns = self._once(columns)
         ahead, size = len(terms), self.size
-        columns = [jnp.broadcast_to(column, r.shape) for column in columns]
         terms += [c * r for c in columns]
         terms += [columns[i] * columns[j] for i in range(size) for j in range(i + 1)]
-        zero = jnp.zeros((), self.dtype)
-        if self.settings.sums_apart:
-            out = tuple(jnp.sum(term, axis=0) for term in terms)
-        else:
-            out = lax.reduce(
-                tuple(terms),
-                (zero,) * len(terms),
-                lambda a, b: tuple(p + q for p, q in zip(a, b, strict=True)),
-                (0,),
-            )
+        out = self._added(terms)
         slope, square = out[ahead : ahead + size], out[ahead + size :]
         return _Sums(out[0], tuple(slope), tuple(square), out[1] if ahead == 2 else None)
 
-    def _once(self, terms: Any) -> Any:
-        """What many sums are made of; computed once, not for each of them."""
-        return lax.optimization_barrier(terms) if self.settings.sums_apart else terms
+    def _once(self, terms: list[Array]) -> list[Array]:
+        """What many sums are made of; computed once, not for each of them.
+
+        Not what is the same at all points or in all fits: the compiler simplifies its products.
+        """
+        full = [term for term in terms if term.shape == self.y.shape]
+        if not self.settings.sums_apart or not full:
+            return terms
+        computed = iter(lax.optimization_barrier(full))
+        return [next(computed) if term.shape == self.y.shape else term for term in terms]
+
+    def _added(self, terms: list[Array]) -> list[Array]:
+        """The sum of each over the points."""
+        full = [term for term in terms if term.shape == self.y.shape]
+        added = iter(_sums_in_rows(full) if self.settings.sums_apart else _sums(full, 0))
+
+        def total(term: Array) -> Array:
+            if term.shape == self.y.shape:
+                return next(added)
+            one = jnp.sum(jnp.broadcast_to(term, (self.points, term.shape[1])), axis=0)
+            return jnp.broadcast_to(one, (self.lanes,))
+
+        return [total(term) for term in terms]
 
     def _stuck(self, at: tuple[Array, ...], of: _Sums) -> list[Any]:
         """Where each parameter stays: where it is fixed, or at a bound that it would cross."""
@@ -260,8 +294,9 @@ class _Block:
             clipped.append(s)
         return clipped
 
-    def _step(self, now: _State) -> _State:
+    def _step(self, now: _State, freedoms: Array) -> _State:
         eps, running = self.eps, now.status == RUNNING
+        is_first = jnp.isinf(now.sums.cost)
         scale = tuple(
             jnp.maximum(0.64 * old, now.sums.square[_place(k, k)])
             for k, old in enumerate(now.scale)
@@ -286,7 +321,9 @@ class _Block:
         is_trusted = now.damping <= 1
         is_better = is_finite & ((decrease > 0) | (is_level & is_trusted))
         # Computed once: without the barrier, every selection below would compute it for itself.
-        is_better, is_finite, is_level = lax.optimization_barrier((is_better, is_finite, is_level))
+        is_better, is_finite, is_level, is_first = lax.optimization_barrier(
+            (is_better, is_finite, is_level, is_first)
+        )
         is_tiny = jnp.ones_like(running)
         for s, a in zip(d, trial, strict=True):
             is_tiny &= jnp.abs(s) <= 2 * eps * jnp.abs(a)
@@ -305,20 +342,23 @@ class _Block:
             (now.taken + 1 >= self.steps, Status.STEPS_USED),
         ]
         status = jnp.select([c for c, _ in ends], [s for _, s in ends], RUNNING)
+        begins = jnp.where(is_finite, RUNNING, Status.NON_FINITE)
+        begins = jnp.where(freedoms < 0, Status.SINGULAR, begins)
+        status = jnp.where(is_first, begins, status)
 
         def kept(new: Any, old: Any, where: Array) -> Any:
             return jax.tree.map(lambda a, b: jnp.where(where, a, b), new, old)
 
-        moves = running & is_better
+        moves, goes_on = running & (is_better | is_first), running & ~is_first
         growth = jnp.where(is_better, 2, 2 * now.growth)
         return _State(
             at=kept(trial, now.at, moves),
             sums=kept(there, now.sums, moves),
-            damping=jnp.where(running, damping, now.damping),
-            growth=jnp.where(running, growth, now.growth),
-            scale=kept(scale, now.scale, running),
+            damping=jnp.where(goes_on, damping, now.damping),
+            growth=jnp.where(goes_on, growth, now.growth),
+            scale=kept(scale, now.scale, goes_on),
             status=jnp.where(running, status, now.status).astype(jnp.int32),
-            taken=now.taken + running,
+            taken=now.taken + (goes_on | (running & (now.taken == 0))),
         )
 
     def _has_nowhere_to_go(self, last: _State) -> Array:
@@ -385,6 +425,7 @@ class _Block:
             "degrees_of_freedom": freedoms,
             "status": ended.astype(jnp.int32),
             "iterations": last.taken,
+            "damping": jnp.stack([last.damping, last.growth, *last.scale], axis=-1),
         }
         if settings.wants_covariance:
             rows = [jnp.stack([entry(i, j) for j in range(size)], -1) for i in range(size)]
@@ -397,6 +438,33 @@ def _is_finite(sums: _Sums) -> Array:
     for part in (*sums.slope, *sums.square):
         is_finite &= jnp.isfinite(part)
     return is_finite
+
+
+def _sums(terms: Sequence[Array], axis: int) -> list[Array]:
+    """All of them in one loop."""
+    return lax.reduce(
+        tuple(terms),
+        (jnp.zeros((), terms[0].dtype),) * len(terms),
+        lambda a, b: tuple(p + q for p, q in zip(a, b, strict=True)),
+        (axis,),
+    )
+
+
+def _sums_in_rows(terms: Sequence[Array]) -> list[Array]:
+    """Sums over points, a few at a time, of a few points at a time: as many as LLVM unrolls."""
+    points, lanes = terms[0].shape
+    groups = -(-points // _POINTS)
+    rows = points // groups
+    sums: list[Array] = []
+    for k in range(0, len(terms), _UNROLLED // rows):
+        some = terms[k : k + _UNROLLED // rows]
+        of_rows = [term[: groups * rows].reshape(groups, rows, lanes) for term in some]
+        added = _sums(_sums(of_rows, 1), 0)
+        if groups * rows < points:
+            rest = _sums([term[groups * rows :] for term in some], 0)
+            added = [a + b for a, b in zip(added, rest, strict=True)]
+        sums += added
+    return sums
 
 
 def _place(i: int, j: int) -> int:

@@ -37,7 +37,8 @@ def lanewise(
 ) -> Lanewise:
     """The model and its derivatives as functions of arrays (1, fits): they are (points, fits).
 
-    A derivative that is the same at all points may be (1, fits).
+    A derivative that is the same at all points may be (1, fits), or (points, 1) in all fits, or
+    (1, 1).
 
     Derivatives go forward, step by step beside the values. (A ``jax.jvp`` of the whole for each
     number would compute the values once more for each, and the compiler does not always see it.)
@@ -59,13 +60,13 @@ def lanewise(
             [_Known(leaf) for leaf in leaves] if is_shared else list(map(_Dual, leaves))
         )
         duals = [
-            _Dual(number, {k: jnp.ones_like(number)} if k in by else {})
+            _Dual(number, {k: jnp.ones((1, 1), number.dtype)} if k in by else {})
             for k, number in enumerate(numbers)
         ]
         (result,) = _run(closed.jaxpr, closed.consts, [*duals, *of_x], points)
         shape = points, numbers[0].shape[1]
         found = _lanes(result, points)
-        columns = [found.slopes.get(k, jnp.zeros_like(numbers[0])) for k in by]
+        columns = [found.slopes.get(k, jnp.zeros((1, 1), dtype)) for k in by]
         return jnp.broadcast_to(found.value, shape), columns
 
     def by_vmap(numbers: Sequence[Array], x: Any, by: Sequence[int]) -> tuple[Array, list[Array]]:
@@ -104,7 +105,7 @@ class _Known:
 
 
 class _Dual:
-    """A value (1 or points, 1 or fits), and its derivatives by the numbers it depends on."""
+    """A value (1 or points, 1 or fits), and its derivatives, alike, by the numbers in it."""
 
     def __init__(self, value: Any, slopes: dict[int, Any] | None = None) -> None:
         self.value, self.slopes = value, slopes or {}
@@ -153,16 +154,18 @@ def _step(eqn: Any, operands: list[Any], points: int) -> list[Any]:
     shape = jnp.broadcast_shapes(*(dual.value.shape for dual in duals))
     values = [jnp.broadcast_to(dual.value, shape) for dual in duals]
     result = eqn.primitive.bind(*values, **eqn.params)
+    if not jnp.issubdtype(result.dtype, jnp.floating):
+        return [_Dual(result)]
     if name == "exp" and result.dtype == jnp.float64:
         # In a loop of its own it is faster than among the sums over points; not so in float32.
         result = lax.optimization_barrier(result)
-        (dual,) = duals
-        return [_Dual(result, {k: result * slope for k, slope in dual.slopes.items()})]
-    if not jnp.issubdtype(result.dtype, jnp.floating):
-        return [_Dual(result)]
-    slopes = {}
+    factors = _factors(name, duals, result)
+    slopes: dict[int, Any] = {}
     for k in dict.fromkeys(k for dual in duals for k in dual.slopes):
         moving = [i for i, dual in enumerate(duals) if k in dual.slopes]
+        if factors is not None:
+            slopes[k] = sum(factors[i] * duals[i].slopes[k] for i in moving)
+            continue
 
         def of_moving(*some: Any, moving: list[int] = moving) -> Any:
             given = list(values)
@@ -173,3 +176,17 @@ def _step(eqn: Any, operands: list[Any], points: int) -> list[Any]:
         tangents = [jnp.broadcast_to(duals[i].slopes[k], shape) for i in moving]
         slopes[k] = jax.jvp(of_moving, [values[i] for i in moving], tangents)[1]
     return [_Dual(result, slopes)]
+
+
+def _factors(name: str, duals: list[_Dual], result: Any) -> tuple[Any, ...] | None:
+    """What the slopes of the operands are multiplied with, in shapes as small as theirs."""
+    if name in ("add", "add_any"):
+        return 1, 1
+    if name == "sub":
+        return 1, -1
+    if name == "mul":
+        a, b = duals
+        return b.value, a.value
+    if name == "exp":
+        return (result,)
+    return None

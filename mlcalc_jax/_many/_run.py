@@ -26,8 +26,9 @@ Found = dict[str, np.ndarray]
 
 _FIRST_STEPS = 12  # after which what is unfinished is gathered, until it is known how many are
 _MORE = 4  # times as many steps for what is left, as often as need be
-_SAMPLE = 1 << 13  # fits that tell
+_SAMPLED = 16  # one fit in so many tells
 _FEWEST, _LANES = 4, 128  # fits of a block on a CPU, at least and at most
+_LANES_APART = 64  # where each sum is taken by itself
 _IN_CACHE = 1 << 14  # bytes of y in a block on a CPU: half of what is nearest to a core
 _VALUES = 1 << 22  # of y in a chunk on a CPU
 _MOST_FITS = 1 << 15  # the same
@@ -71,10 +72,10 @@ def _chunk_size(points: int) -> int:
     return int(min(1 << (fitting.bit_length() - 1), _MOST_FITS))
 
 
-def _lanes(points: int, dtype: np.dtype[Any], most: int) -> int:
+def _lanes(points: int, dtype: np.dtype[Any]) -> int:
     """Fits of a block on a CPU: their data stay near the core from one step to the next."""
     fitting = max(_IN_CACHE // (points * dtype.itemsize), _FEWEST)
-    return int(min(1 << (fitting.bit_length() - 1), most))
+    return int(min(1 << (fitting.bit_length() - 1), _LANES))
 
 
 class _Machine:
@@ -88,7 +89,7 @@ class _Machine:
         devices = len(jax.local_devices())
         self.chunk = _chunk_size(data.points)
         apart = sums_apart(data.points, data.dtype)
-        lanes = _lanes(data.points, data.dtype, _LANES // 2 if apart else _LANES)
+        lanes = _LANES_APART if apart else _lanes(data.points, data.dtype)
         cores = max(1, _cores() // devices)
         if jax.default_backend() != "cpu":
             # One loop for a whole chunk: an accelerator is kept busy by many lanes, not by blocks.
@@ -101,14 +102,13 @@ class _Machine:
         self.compiling = threading.Lock()
         self.compiled: set[Any] = set()
         self.is_stopped = False
-        self.first_steps = _FIRST_STEPS
+        self.first_steps = 0  # not known yet
+        self.learning = threading.Lock()
 
     def window(self, start: int, stop: int) -> tuple[int, int, Found]:
         """Read and fit the fits from ``start`` to ``stop``."""
         chunk = self.data.window(start, stop)
         found = self._fitted(chunk)
-        if stop < self.data.fits:  # else nobody is left to use it
-            self.first_steps = _least_work(found["iterations"][:_SAMPLE], self.settings.lanes)
         if self.polish:
             again = np.flatnonzero(~np.isin(found["status"], _CONVERGED))
             if again.size:
@@ -124,16 +124,36 @@ class _Machine:
 
     def _fitted(self, chunk: Chunk) -> Found:
         found: Found = {}
-        left, steps = np.arange(len(chunk["y"])), min(self.steps, self.first_steps)
+        every = np.arange(len(chunk["y"]))
+        with self.learning:
+            few = 0 if self.first_steps else len(every) // _SAMPLED
+            if few:
+                self._go_on(chunk, every[:few], _FIRST_STEPS, found)
+                some = found["iterations"][:few]
+                self.first_steps = _least_work(some, self.settings.lanes)
+        self._go_on(chunk, every[few:], self.first_steps or _FIRST_STEPS, found)
+        del found["damping"]
+        return found
+
+    def _go_on(self, chunk: Chunk, left: np.ndarray, steps: int, found: Found) -> None:
+        """Fit some rows of a chunk to their end."""
+        steps = min(steps, self.steps)
         while True:
             share = -(-len(left) // self.cores)
             self._run(chunk, self._cut(left, min(share, self.chunk)), steps, found)
             left = left[found["status"][left] == Status.STEPS_USED]
             if steps == self.steps or not left.size:
-                break
-            # No steps that are nearly all: what is left would make them twice.
-            steps = _MORE * steps if 2 * _MORE * steps <= self.steps else self.steps
-        return found
+                return
+            chunk = self._carried_on(chunk, found)
+            steps = min(_MORE * steps, self.steps)
+
+    def _carried_on(self, chunk: Chunk, found: Found) -> Chunk:
+        """The same fits, from where they are."""
+        starts = list(chunk["starts"])
+        for column, k in enumerate(self.settings.free):
+            starts[k] = found["at"][:, column]
+        state = {"taken": found["iterations"], "damping": found["damping"]}
+        return {**chunk, "starts": starts, **state}
 
     def _cut(self, rows: np.ndarray, size: int) -> list[np.ndarray]:
         block = self.settings.lanes
@@ -183,13 +203,20 @@ class _Machine:
 def _least_work(iterations: np.ndarray, lanes: int) -> int:
     """After how many steps to gather what is unfinished, so that the fewest steps are made in all.
 
-    Until then a block goes on as long as its slowest fit; what is gathered begins again, and some
-    fit of a block then most likely makes all the steps it may.
+    A block goes on as long as the slowest of its fits; what is gathered is copied, which costs
+    about a step, and evaluated once more.
     """
-    blocks = max(len(iterations) // lanes, 1)
-    slowest = [part.max() for part in np.array_split(iterations, blocks)]
+
+    def slowest(some: np.ndarray) -> np.ndarray:
+        return np.array([part.max() for part in np.array_split(some, -(-len(some) // lanes))])
+
+    first = slowest(iterations)
     tried = np.arange(3, 33)
-    work = [np.minimum(slowest, k).mean() + _MORE * k * np.mean(iterations > k) for k in tried]
+    work = []
+    for steps in tried:
+        left = np.minimum(iterations[iterations > steps], _MORE * steps)
+        more = (slowest(left) - steps + 2).mean() * len(left) if len(left) else 0
+        work.append(np.minimum(first, steps).mean() + more / len(iterations))
     return int(tried[np.argmin(work)])
 
 
