@@ -49,6 +49,16 @@ class Settings(NamedTuple):
 Chunk: TypeAlias = dict[str, Any]
 
 
+#: What is found, and how many axes it has before that of the fits.
+_FOUND = {
+    "at": 1,
+    "stderr": 1,
+    "covariance": 2,
+    "damping": 1,
+    **dict.fromkeys(("cost", "chi_squared", "degrees_of_freedom", "status", "iterations"), 0),
+}
+
+
 def is_batched(name: str, leaf: Any, settings: Settings) -> bool:
     """Whether a leaf of a chunk has a leading axis of fits."""
     if name == "x":
@@ -73,7 +83,10 @@ def sums_apart(points: int, dtype: Any) -> bool:
 def descend(
     settings: Settings, chunk: Chunk, tolerance: Any, steps: Any, used: Any
 ) -> dict[str, Array]:
-    """What each fit of a chunk finds; ``used`` (devices,) blocks of each device's share count."""
+    """What each fit of a chunk finds, the fits in the last axis.
+
+    ``used`` (devices,) blocks of each device's share count.
+    """
     if settings.devices == 1:
         return _blocks(settings, chunk, tolerance, steps, used)
     mesh, specs = placement(settings, chunk)
@@ -81,7 +94,11 @@ def descend(
         partial(_blocks, settings),
         mesh=mesh,
         in_specs=(specs, PartitionSpec(), PartitionSpec(), PartitionSpec("fits")),
-        out_specs=PartitionSpec("fits"),
+        out_specs={
+            name: PartitionSpec(*[None] * axes, "fits")
+            for name, axes in _FOUND.items()
+            if name != "covariance" or settings.wants_covariance
+        },
         check_vma=False,
     )(chunk, tolerance, steps, used)
 
@@ -119,12 +136,12 @@ def _blocks(
 
     def body(k: Any, found: dict[str, Array]) -> dict[str, Array]:
         return {
-            name: lax.dynamic_update_slice_in_dim(found[name], value, k * lanes, 0)
+            name: lax.dynamic_update_slice_in_dim(found[name], value, k * lanes, value.ndim - 1)
             for name, value in one(k).items()
         }
 
     begun = {
-        name: jnp.zeros((fits, *of.shape[1:]), of.dtype)
+        name: jnp.zeros((*of.shape[:-1], fits), of.dtype)
         for name, of in jax.eval_shape(one, 0).items()
     }
     return lax.fori_loop(0, used[0], body, begun)
@@ -381,7 +398,7 @@ class _Block:
         return promised <= 2 * self.eps * (sums.cost + jnp.sqrt(sums.cost) * values)
 
     def _described(self, last: _State, freedoms: Array) -> dict[str, Array]:
-        """The result, a row a fit: what the last sums say of its uncertainty."""
+        """The result, the fits last: what the last sums say of its uncertainty."""
         size, settings = self.size, self.settings
         square = list(last.sums.square)
         for k, fixed in enumerate(self.fixed):
@@ -418,18 +435,18 @@ class _Block:
 
         chi_squared = last.sums.cost if self.loss is None else last.sums.chi_squared
         found = {
-            "at": jnp.stack(last.at, axis=-1),
-            "stderr": jnp.sqrt(jnp.stack([entry(k, k) for k in range(size)], axis=-1)),
+            "at": jnp.stack(last.at),
+            "stderr": jnp.sqrt(jnp.stack([entry(k, k) for k in range(size)])),
             "cost": jnp.where(is_bad, jnp.nan, last.sums.cost),
             "chi_squared": jnp.where(is_bad, jnp.nan, chi_squared),
             "degrees_of_freedom": freedoms,
             "status": ended.astype(jnp.int32),
             "iterations": last.taken,
-            "damping": jnp.stack([last.damping, last.growth, *last.scale], axis=-1),
+            "damping": jnp.stack([last.damping, last.growth, *last.scale]),
         }
         if settings.wants_covariance:
-            rows = [jnp.stack([entry(i, j) for j in range(size)], -1) for i in range(size)]
-            found["covariance"] = jnp.stack(rows, axis=-2)
+            rows = [jnp.stack([entry(i, j) for j in range(size)]) for i in range(size)]
+            found["covariance"] = jnp.stack(rows)
         return found
 
 

@@ -197,11 +197,13 @@ class _Run:
         for k, name in enumerate(data.names):
             if k in data.free:
                 column = data.free.index(k)
-                value, error = found["at"][:, column], found["stderr"][:, column]
+                value, error = found["at"][column], found["stderr"][column]
             else:
-                value, error = found["starts"][:, k], np.zeros(stop - start, data.dtype)
+                value, error = found["starts"][k], np.zeros(stop - start, data.dtype)
             named[f"params/{name}"], named[f"stderr/{name}"] = value, error
         named.pop("starts")
+        if "covariance" in named:
+            named["covariance"] = np.moveaxis(named["covariance"], -1, 0)
         return named
 
     def _described(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from .._path import Status
 from ._descent import Chunk, Settings, descend, is_batched, placement, sums_apart
 from ._input import Input
 
-Found = dict[str, np.ndarray]
+Found = dict[str, np.ndarray]  # the fits in the last axis
 
 _FIRST_STEPS = 12  # after which what is unfinished is gathered, until it is known how many are
 _MORE = 4  # times as many steps for what is left, as often as need be
@@ -116,10 +116,8 @@ class _Machine:
                 double = _rows(exact, again, len(again), self.settings)
                 better = self._fitted(double)
                 for name, values in better.items():
-                    found[name][again] = values.astype(found[name].dtype)
-        found["starts"] = np.stack(
-            [np.broadcast_to(s, stop - start) for s in chunk["starts"]], axis=-1
-        )
+                    found[name][..., again] = values.astype(found[name].dtype)
+        found["starts"] = np.stack([np.broadcast_to(s, stop - start) for s in chunk["starts"]])
         return start, stop, found
 
     def _fitted(self, chunk: Chunk) -> Found:
@@ -151,8 +149,8 @@ class _Machine:
         """The same fits, from where they are."""
         starts = list(chunk["starts"])
         for column, k in enumerate(self.settings.free):
-            starts[k] = found["at"][:, column]
-        state = {"taken": found["iterations"], "damping": found["damping"]}
+            starts[k] = found["at"][column]
+        state = {"taken": found["iterations"], "damping": found["damping"].T}
         return {**chunk, "starts": starts, **state}
 
     def _cut(self, rows: np.ndarray, size: int) -> list[np.ndarray]:
@@ -167,8 +165,8 @@ class _Machine:
         ):
             for name, values in result.items():
                 if name not in found:
-                    found[name] = np.empty((len(chunk["y"]), *values.shape[1:]), values.dtype)
-                found[name][_span(rows)] = values
+                    found[name] = np.empty((*values.shape[:-1], len(chunk["y"])), values.dtype)
+                found[name][..., _span(rows)] = values
 
     def _call(self, chunk: Chunk, rows: np.ndarray, steps: int) -> Found:
         """One call of the compiled code; fits are added so that few sizes are ever compiled."""
@@ -197,7 +195,7 @@ class _Machine:
                 with self.compiling:
                     found = descend(self.settings, chunk, tolerance, steps, used)
                     self.compiled.add(key)
-            return {name: np.asarray(value)[: len(rows)] for name, value in found.items()}
+            return {name: np.asarray(value)[..., : len(rows)] for name, value in found.items()}
 
 
 def _least_work(iterations: np.ndarray, lanes: int) -> int:
