@@ -44,8 +44,8 @@ class Settings(NamedTuple):
 
 
 #: A chunk of fits: ``starts``, ``low``, ``high``, ``held`` (lists by parameter), ``x``, ``y``,
-#: ``weight``, ``mask``, ``loss``; where they are carried on with, ``taken`` and ``damping`` of the
-#: call before. None where there is none.
+#: ``weight``, ``mask``, ``loss``, None where there is none; ``taken`` and ``damping`` of the call
+#: before, from which they are carried on with, or those of :func:`begun`.
 Chunk: TypeAlias = dict[str, Any]
 
 
@@ -74,6 +74,15 @@ def sums_apart(points: int, dtype: Any) -> bool:
     """Whether sums are faster each by itself, as far as was measured."""
     is_new = jax.default_backend() == "cpu" and not knows("xla_cpu_use_fusion_emitters", False)
     return is_new and points * np.dtype(dtype).itemsize <= _APART
+
+
+def begun(fits: int, size: int, dtype: Any) -> Chunk:
+    """The part of a chunk that says that no step is taken yet: lambda, its growth and D^2."""
+    damping = np.array([1e-2, 2] + [0] * size, dtype)
+    return {
+        "taken": np.broadcast_to(np.int32(0), (fits,)),
+        "damping": np.broadcast_to(damping, (fits, size + 2)),
+    }
 
 
 # JAX 0.10 computes sums over points three times faster on a CPU with the older of its two ways to
@@ -224,12 +233,9 @@ class _Block:
             (zero,) * (self.size * (self.size + 1) // 2),
             None if self.loss is None else zero,
         )
-        taken = jnp.zeros((self.lanes,), jnp.int32) if self.taken is None else self.taken
-        status = jnp.full_like(taken, RUNNING)
-        if self.damping is None:
-            return _State(at, sums, zero + 1e-2, zero + 2, (zero,) * self.size, status, taken)
         damping, growth, *scale = self.damping
-        return _State(at, sums, damping, growth, tuple(scale), status, taken)
+        status = jnp.full_like(self.taken, RUNNING)
+        return _State(at, sums, damping, growth, tuple(scale), status, self.taken)
 
     def _of_one(self, numbers: Any, x: Any) -> Any:
         return self.settings.model(jax.tree.unflatten(self.settings.treedef, numbers), x)
@@ -459,12 +465,12 @@ def _is_finite(sums: _Sums) -> Array:
 
 def _sums(terms: Sequence[Array], axis: int) -> list[Array]:
     """All of them in one loop."""
-    return lax.reduce(
-        tuple(terms),
-        (jnp.zeros((), terms[0].dtype),) * len(terms),
-        lambda a, b: tuple(p + q for p, q in zip(a, b, strict=True)),
-        (axis,),
-    )
+    zero = jnp.zeros((), terms[0].dtype)
+
+    def added(a: Sequence[Array], b: Sequence[Array]) -> tuple[Array, ...]:
+        return tuple(p + q for p, q in zip(a, b, strict=True))
+
+    return list(lax.reduce(tuple(terms), (zero,) * len(terms), added, (axis,)))
 
 
 def _sums_in_rows(terms: Sequence[Array]) -> list[Array]:

@@ -110,8 +110,6 @@ class Input:
             "weight": weight,
             "mask": mask,
             "loss": self.loss,
-            "taken": None,
-            "damping": None,
         }
 
     def _inside(self, starts: list[Any], low: list[Any], high: list[Any]) -> None:

@@ -19,14 +19,14 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from .._path import Status
-from ._descent import Chunk, Settings, descend, is_batched, placement, sums_apart
+from ._descent import Chunk, Settings, begun, descend, is_batched, placement, sums_apart
 from ._input import Input
 
 Found = dict[str, np.ndarray]  # the fits in the last axis
 
 _FIRST_STEPS = 12  # after which what is unfinished is gathered, until it is known how many are
 _MORE = 4  # times as many steps for what is left, as often as need be
-_SAMPLED = 16  # one fit in so many tells
+_SAMPLE = 1 << 13  # fits that tell
 _FEWEST, _LANES = 4, 128  # fits of a block on a CPU, at least and at most
 _LANES_APART = 64  # where each sum is taken by itself
 _IN_CACHE = 1 << 14  # bytes of y in a block on a CPU: half of what is nearest to a core
@@ -122,14 +122,18 @@ class _Machine:
 
     def _fitted(self, chunk: Chunk) -> Found:
         found: Found = {}
-        every = np.arange(len(chunk["y"]))
+        fits = len(chunk["y"])
+        chunk = chunk | begun(fits, len(self.settings.free), chunk["y"].dtype)
+        rows = np.arange(fits)
         with self.learning:
-            few = 0 if self.first_steps else len(every) // _SAMPLED
-            if few:
-                self._go_on(chunk, every[:few], _FIRST_STEPS, found)
-                some = found["iterations"][:few]
-                self.first_steps = _least_work(some, self.settings.lanes)
-        self._go_on(chunk, every[few:], self.first_steps or _FIRST_STEPS, found)
+            if not self.first_steps:
+                some, rows = np.split(rows, [self.cores * self.chunk])
+                self._go_on(chunk, some, _FIRST_STEPS, found)
+                if len(some) < self.data.fits:  # else nobody is left to use it
+                    tell = found["iterations"][some[:_SAMPLE]]
+                    self.first_steps = _least_work(tell, self.settings.lanes)
+        if rows.size:
+            self._go_on(chunk, rows, self.first_steps, found)
         del found["damping"]
         return found
 
@@ -206,7 +210,8 @@ def _least_work(iterations: np.ndarray, lanes: int) -> int:
     """
 
     def slowest(some: np.ndarray) -> np.ndarray:
-        return np.array([part.max() for part in np.array_split(some, -(-len(some) // lanes))])
+        blocks = -(-len(some) // lanes)
+        return np.resize(some, blocks * lanes).reshape(blocks, lanes).max(axis=1)
 
     first = slowest(iterations)
     tried = np.arange(3, 33)
