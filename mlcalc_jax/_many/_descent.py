@@ -1,8 +1,8 @@
 """Levenberg-Marquardt of many small problems side by side: one fit a lane.
 
 What is compiled: a chunk of fits is cut into blocks of lanes, each with a loop of its own. All sums
-over the points are taken in one pass, so that no Jacobian is ever written to memory; or each by
-itself, of a Jacobian that stays in the nearest cache.
+over the points are taken in one pass, so that no Jacobian is ever written to memory; or a few at a
+time, of a Jacobian that stays in cache.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Settings(NamedTuple):
     wants_covariance: bool
     lanes: int = 128  #: of a block, which stops on its own
     devices: int = 1  #: among which a chunk is divided
-    sums_apart: bool = False  #: whether each sum over the points is taken by itself
+    sums_apart: bool = False  #: whether sums over the points are taken a few at a time
 
 
 #: A chunk of fits: ``starts``, ``low``, ``high``, ``held`` (lists by parameter), ``x``, ``y``,
@@ -71,7 +71,7 @@ _APART = 1024  # bytes of y of a fit
 
 
 def sums_apart(points: int, dtype: Any) -> bool:
-    """Whether sums are faster each by itself, as far as was measured."""
+    """Whether sums are faster a few at a time, as far as was measured."""
     is_new = jax.default_backend() == "cpu" and not knows("xla_cpu_use_fusion_emitters", False)
     return is_new and points * np.dtype(dtype).itemsize <= _APART
 
@@ -149,11 +149,11 @@ def _blocks(
             for name, value in one(k).items()
         }
 
-    begun = {
+    nothing = {
         name: jnp.zeros((*of.shape[:-1], fits), of.dtype)
         for name, of in jax.eval_shape(one, 0).items()
     }
-    return lax.fori_loop(0, used[0], body, begun)
+    return lax.fori_loop(0, used[0], body, nothing)
 
 
 class _Sums(NamedTuple):

@@ -1,8 +1,9 @@
 """Many fits, window by window: what is read, computed and handed over while the next is read.
 
 A window is what is held in memory and written at once. It is cut into chunks, each a call of
-compiled code: first a few steps of all fits; those that are unfinished then are gathered and begun
-again together, so that they hold up nobody. A fit does not know with which others it is computed.
+compiled code: first a few steps of all fits; those that are unfinished then are gathered and
+carried on with together, so that they hold up nobody. A fit does not know with which others it is
+computed.
 """
 
 import os
@@ -28,7 +29,7 @@ _FIRST_STEPS = 12  # after which what is unfinished is gathered, until it is kno
 _MORE = 4  # times as many steps for what is left, as often as need be
 _SAMPLE = 1 << 13  # fits that tell
 _FEWEST, _LANES = 4, 128  # fits of a block on a CPU, at least and at most
-_LANES_APART = 64  # where each sum is taken by itself
+_LANES_APART = 64  # where sums are taken a few at a time
 _IN_CACHE = 1 << 14  # bytes of y in a block on a CPU: half of what is nearest to a core
 _VALUES = 1 << 22  # of y in a chunk on a CPU
 _MOST_FITS = 1 << 15  # the same
