@@ -243,6 +243,23 @@ def test_chunks_do_not_show(
     assert told == sorted(told)
 
 
+def test_gathering_does_not_show_at_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding may leave a fit next to its bound: carried on with, it stays where it was."""
+    rng = np.random.default_rng(5)
+    x, y, _ = sized(1000, np.float32, 1)
+    high = np.float32(rng.uniform(-0.1, 0.1, 1000))
+    start = {"amplitude": 4.0, "mu": -1.37, "sigma": 1.0, "offset": 0.0}
+    bounds = {"mu": (None, high)}
+    whole = mc.fit_many(mc.models.gaussian_peak, start, x, y, bounds=bounds)
+    monkeypatch.setattr(_run, "_FIRST_STEPS", 3)
+    monkeypatch.setattr(_run, "_MORE", 2)
+    cut = mc.fit_many(mc.models.gaussian_peak, start, x, y, bounds=bounds)
+    assert np.isclose(whole.params["mu"], high).sum() > 100
+    for name in TRUTH:
+        assert_array_equal(cut.params[name], whole.params[name])
+    assert_array_equal(cut.iterations, whole.iterations)
+
+
 @pytest.mark.slow
 def test_padding_does_not_leak() -> None:
     """Masked points may be anything, and count in nothing: not even in the degrees of freedom.

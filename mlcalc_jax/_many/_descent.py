@@ -309,11 +309,12 @@ class _Block:
                     stuck[k] = there if stuck[k] is None else stuck[k] | there
         return stuck
 
-    def _clipped(self, at: tuple[Array, ...], d: list[Array]) -> list[Array]:
+    def _clipped(self, at: tuple[Array, ...], d: list[Array], is_first: Array) -> list[Array]:
+        """The step within the bounds; a first one is none, also where rounding left one behind."""
         clipped = []
         for a, s, low, high in zip(at, d, self.low, self.high, strict=True):
             if low is not None or high is not None:
-                s = jnp.clip(a + s, low, high) - a
+                s = jnp.where(is_first, 0, jnp.clip(a + s, low, high) - a)
             clipped.append(s)
         return clipped
 
@@ -330,7 +331,8 @@ class _Block:
             g if h is None else jnp.where(h, 0, g)
             for g, h in zip(now.sums.slope, stuck, strict=True)
         ]
-        d = self._clipped(now.at, _solved(now.sums.square, slope, scale, now.damping, stuck))
+        d = _solved(now.sums.square, slope, scale, now.damping, stuck)
+        d = self._clipped(now.at, d, is_first)
         promised = -sum(g * s for g, s in zip(slope, d, strict=True)) + now.damping * sum(
             q * s * s for q, s in zip(scale, d, strict=True)
         )

@@ -124,7 +124,12 @@ class _Machine:
     def _fitted(self, chunk: Chunk) -> Found:
         found: Found = {}
         fits = len(chunk["y"])
-        chunk = chunk | begun(fits, len(self.settings.free), chunk["y"].dtype)
+        # A start of each fit also where all have one: so it is when they are carried on with.
+        starts = [
+            np.broadcast_to(s, (fits,)) if k in self.settings.free else s
+            for k, s in enumerate(chunk["starts"])
+        ]
+        chunk = chunk | begun(fits, len(self.settings.free), chunk["y"].dtype) | {"starts": starts}
         rows = np.arange(fits)
         with self.learning:
             if not self.first_steps:
