@@ -21,6 +21,7 @@ from .._types import Model
 from .._xla import compiled, knows
 from ..losses import Poisson
 from ._lanes import lanewise
+from ._small import cholesky, inverse, place, solved
 
 RUNNING = -1
 
@@ -322,8 +323,7 @@ class _Block:
         eps, running = self.eps, now.status == RUNNING
         is_first = jnp.isinf(now.sums.cost)
         scale = tuple(
-            jnp.maximum(0.64 * old, now.sums.square[_place(k, k)])
-            for k, old in enumerate(now.scale)
+            jnp.maximum(0.64 * old, now.sums.square[place(k, k)]) for k, old in enumerate(now.scale)
         )
         scale = tuple(jnp.where(s > 0, s, 1) for s in scale)
         stuck = self._stuck(now.at, now.sums)
@@ -331,7 +331,7 @@ class _Block:
             g if h is None else jnp.where(h, 0, g)
             for g, h in zip(now.sums.slope, stuck, strict=True)
         ]
-        d = _solved(now.sums.square, slope, scale, now.damping, stuck)
+        d = solved(now.sums.square, slope, scale, now.damping, stuck)
         d = self._clipped(now.at, d, is_first)
         promised = -sum(g * s for g, s in zip(slope, d, strict=True)) + now.damping * sum(
             q * s * s for q, s in zip(scale, d, strict=True)
@@ -396,9 +396,9 @@ class _Block:
         slope = [
             g if h is None else jnp.where(h, 0, g) for g, h in zip(sums.slope, stuck, strict=True)
         ]
-        square = [sums.square[_place(k, k)] for k in range(self.size)]
+        square = [sums.square[place(k, k)] for k in range(self.size)]
         scale = tuple(jnp.where(q > 0, q, 1) for q in square)
-        d = _solved(sums.square, slope, scale, jnp.zeros_like(sums.cost), stuck)
+        d = solved(sums.square, slope, scale, jnp.zeros_like(sums.cost), stuck)
         promised = -sum(g * s for g, s in zip(slope, d, strict=True))
         values = self.size_of_y + sum(
             jnp.abs(a) * jnp.sqrt(q) for a, q in zip(last.at, square, strict=True)
@@ -412,16 +412,16 @@ class _Block:
         for k, fixed in enumerate(self.fixed):
             if fixed is not None:
                 for i, j in ((max(k, h), min(k, h)) for h in range(size)):
-                    square[_place(i, j)] = jnp.where(fixed, float(i == j), square[_place(i, j)])
-        diagonal = [square[_place(k, k)] for k in range(size)]
+                    square[place(i, j)] = jnp.where(fixed, float(i == j), square[place(i, j)])
+        diagonal = [square[place(k, k)] for k in range(size)]
         root = [jnp.sqrt(jnp.where(q > 0, q, 1)) for q in diagonal]
-        L, least = _cholesky(
-            [square[_place(i, j)] / (root[i] * root[j]) for i in range(size) for j in range(i + 1)],
+        L, least = cholesky(
+            [square[place(i, j)] / (root[i] * root[j]) for i in range(size) for j in range(i + 1)],
             size,
         )
         lost = jnp.any(jnp.stack(diagonal) <= 0, axis=0)
         is_singular = (least <= 8 * size * self.eps) | lost
-        inverse = _inverse(L, root, size)
+        inverted = inverse(L, root, size)
         variance = jnp.where(freedoms > 0, last.sums.cost / jnp.maximum(freedoms, 1), jnp.nan)
         variance = jnp.ones_like(variance) if settings.absolute_sigma else variance
         is_bad = last.status == Status.NON_FINITE
@@ -436,7 +436,7 @@ class _Block:
         ended = jnp.where(is_singular & has_converged, Status.SINGULAR, status)
 
         def entry(i: int, j: int) -> Array:
-            value = inverse[_place(max(i, j), min(i, j))] * variance
+            value = inverted[place(max(i, j), min(i, j))] * variance
             for fixed in (self.fixed[i], self.fixed[j]):
                 value = value if fixed is None else jnp.where(fixed, 0, value)
             return value
@@ -490,77 +490,3 @@ def _sums_in_rows(terms: Sequence[Array]) -> list[Array]:
             added = [a + b for a, b in zip(added, rest, strict=True)]
         sums += added
     return sums
-
-
-def _place(i: int, j: int) -> int:
-    """Where entry (i, j), i >= j, of a lower triangle is kept."""
-    return i * (i + 1) // 2 + j
-
-
-def _cholesky(A: list[Any], size: int) -> tuple[list[Any], Any]:
-    """The factor of a matrix with a unit diagonal, entry by entry, and its least squared pivot."""
-    L: list[Any] = list(A)
-    least: Any = None
-    for i in range(size):
-        for j in range(i + 1):
-            value = A[_place(i, j)]
-            for k in range(j):
-                value = value - L[_place(i, k)] * L[_place(j, k)]
-            if i == j:
-                least = value if least is None else jnp.minimum(least, value)
-                tiny = jnp.finfo(value.dtype).tiny
-                L[_place(i, i)] = jnp.sqrt(jnp.maximum(value, tiny))
-            else:
-                L[_place(i, j)] = value / L[_place(j, j)]
-    return L, least
-
-
-def _solved(
-    square: tuple[Any, ...],
-    slope: list[Any],
-    scale: tuple[Any, ...],
-    damping: Any,
-    stuck: list[Any],
-) -> list[Any]:
-    """``d`` with ``(J^T J + lambda D^2) d = -J^T r``; what is stuck stays."""
-    size = len(slope)
-    root = [jnp.sqrt(s) for s in scale]
-    A = []
-    for i in range(size):
-        for j in range(i + 1):
-            value = square[_place(i, j)] / (root[i] * root[j])
-            if i == j:
-                value = value + damping
-            for h in {i, j}:
-                if stuck[h] is not None:
-                    value = jnp.where(stuck[h], float(i == j), value)
-            A.append(value)
-    L, _ = _cholesky(A, size)
-    z: list[Any] = []
-    for i in range(size):
-        value = -slope[i] / root[i]
-        for k in range(i):
-            value = value - L[_place(i, k)] * z[k]
-        z.append(value / L[_place(i, i)])
-    d: list[Any] = [None] * size
-    for i in reversed(range(size)):
-        value = z[i]
-        for k in range(i + 1, size):
-            value = value - L[_place(k, i)] * d[k]
-        d[i] = value / L[_place(i, i)]
-    return [value / r for value, r in zip(d, root, strict=True)]
-
-
-def _inverse(L: list[Any], root: list[Any], size: int) -> list[Any]:
-    """The lower triangle of the inverse of ``D L L^T D``."""
-    M: dict[tuple[int, int], Any] = {}  # the inverse of L
-    for j in range(size):
-        M[j, j] = 1 / L[_place(j, j)]
-        for i in range(j + 1, size):
-            value = sum(L[_place(i, k)] * M[k, j] for k in range(j, i))
-            M[i, j] = -value / L[_place(i, i)]
-    return [
-        sum(M[k, i] * M[k, j] for k in range(i, size)) / (root[i] * root[j])
-        for i in range(size)
-        for j in range(i + 1)
-    ]
