@@ -260,6 +260,29 @@ def test_gathering_does_not_show_at_a_bound(monkeypatch: pytest.MonkeyPatch) -> 
     assert_array_equal(cut.iterations, whole.iterations)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_last_step_goes_where_it_may_be_trusted(dtype: Any) -> None:
+    """It is taken unevaluated: of what the data do not determine, it could be of any length.
+
+    Outside fact: chi-squared computed with NumPy, of peaks fitted to nothing but noise.
+    """
+    rng, fits = np.random.default_rng(0), 2000
+    y = rng.normal(0, 1, (fits, 25)).astype(dtype)
+    start = {
+        "amplitude": rng.uniform(-0.2, 0.2, fits),
+        "mu": rng.uniform(-5, 5, fits),
+        "sigma": rng.uniform(0.2, 3, fits),
+        "offset": rng.normal(0, 0.3, fits),
+    }
+    start = {name: values.astype(dtype) for name, values in start.items()}
+    found = mc.fit_many(mc.models.gaussian_peak, start, X.astype(dtype), y, tolerance=1e-2)
+    p = {name: values.astype(float)[found.success, None] for name, values in found.params.items()}
+    bell = np.exp(-(((X - p["mu"]) / p["sigma"]) ** 2) / 2)
+    chi_squared = ((p["amplitude"] * bell + p["offset"] - y[found.success]) ** 2).sum(axis=1)
+    assert found.success.mean() > 0.5
+    assert_allclose(found.chi_squared[found.success], chi_squared, rtol=1e-3)
+
+
 @pytest.mark.slow
 def test_padding_does_not_leak() -> None:
     """Masked points may be anything, and count in nothing: not even in the degrees of freedom.

@@ -70,6 +70,10 @@ def is_batched(name: str, leaf: Any, settings: Settings) -> bool:
 _POINTS, _UNROLLED = 10, 50  # of a loop of which LLVM works on several lanes side by side
 _APART = 1024  # bytes of y of a fit
 
+#: A step is short if no parameter changes by more than this part of itself, nor the residuals, by
+#: each parameter alone, by more than this part of their length.
+_SHORT = 0.1
+
 
 def sums_apart(points: int, dtype: Any) -> bool:
     """Whether sums are faster a few at a time, as far as was measured."""
@@ -172,6 +176,8 @@ class _State(NamedTuple):
     damping: Array
     growth: Array
     scale: tuple[Array, ...]  # D^2
+    ahead: tuple[Array, ...]  # the step that is planned
+    promised: Array  # what it should take off the cost
     status: Array
     taken: Array
 
@@ -236,7 +242,8 @@ class _Block:
         )
         damping, growth, *scale = self.damping
         status = jnp.full_like(self.taken, RUNNING)
-        return _State(at, sums, damping, growth, tuple(scale), status, self.taken)
+        steps = (zero,) * self.size, zero
+        return _State(at, sums, damping, growth, tuple(scale), *steps, status, self.taken)
 
     def _of_one(self, numbers: Any, x: Any) -> Any:
         return self.settings.model(jax.tree.unflatten(self.settings.treedef, numbers), x)
@@ -310,51 +317,34 @@ class _Block:
                     stuck[k] = there if stuck[k] is None else stuck[k] | there
         return stuck
 
-    def _clipped(self, at: tuple[Array, ...], d: list[Array], is_first: Array) -> list[Array]:
-        """The step within the bounds; a first one is none, also where rounding left one behind."""
-        clipped = []
+    def _clipped(self, at: tuple[Array, ...], d: list[Array]) -> tuple[tuple[Array, ...], Array]:
+        """The step within the bounds, and where it was cut."""
+        clipped, is_cut = [], jnp.zeros_like(at[0], bool)
         for a, s, low, high in zip(at, d, self.low, self.high, strict=True):
             if low is not None or high is not None:
-                s = jnp.where(is_first, 0, jnp.clip(a + s, low, high) - a)
+                there = jnp.clip(a + s, low, high)
+                is_cut |= there != a + s
+                s = there - a
             clipped.append(s)
-        return clipped
+        return tuple(clipped), is_cut
 
     def _step(self, now: _State, freedoms: Array) -> _State:
+        """Evaluate the step that was planned, take it or not, and plan the next."""
         eps, running = self.eps, now.status == RUNNING
         is_first = jnp.isinf(now.sums.cost)
-        scale = tuple(
-            jnp.maximum(0.64 * old, now.sums.square[place(k, k)]) for k, old in enumerate(now.scale)
-        )
-        scale = tuple(jnp.where(s > 0, s, 1) for s in scale)
-        stuck = self._stuck(now.at, now.sums)
-        slope = [
-            g if h is None else jnp.where(h, 0, g)
-            for g, h in zip(now.sums.slope, stuck, strict=True)
-        ]
-        d = solved(now.sums.square, slope, scale, now.damping, stuck)
-        d = self._clipped(now.at, d, is_first)
-        promised = -sum(g * s for g, s in zip(slope, d, strict=True)) + now.damping * sum(
-            q * s * s for q, s in zip(scale, d, strict=True)
-        )
-        trial = tuple(a + s for a, s in zip(now.at, d, strict=True))
+        trial = tuple(a + s for a, s in zip(now.at, now.ahead, strict=True))
         there = self._sums(trial)
-        cost = now.sums.cost
-        rounding = 2 * eps * (cost + jnp.sqrt(cost) * self.size_of_y)
+        cost, promised = now.sums.cost, now.promised
         decrease = cost - there.cost
         is_finite = _is_finite(there)
-        is_level = jnp.abs(decrease) <= rounding
+        is_level = jnp.abs(decrease) <= self._rounding(cost)
         is_trusted = now.damping <= 1
         is_better = is_finite & ((decrease > 0) | (is_level & is_trusted))
         # Computed once: without the barrier, every selection below would compute it for itself.
         is_better, is_finite, is_level, is_first = lax.optimization_barrier(
             (is_better, is_finite, is_level, is_first)
         )
-        is_tiny = jnp.ones_like(running)
-        for s, a in zip(d, trial, strict=True):
-            is_tiny &= jnp.abs(s) <= 2 * eps * jnp.abs(a)
-        # What is promised is the square of the part of r that the parameters can reach.
-        reached = jnp.maximum(self.tolerance**2 * cost, (eps * self.size_of_y) ** 2)
-        has_arrived = promised <= reached
+        has_arrived = promised <= self._reached(cost)
         is_exact = jnp.where(is_better, there.cost, cost) <= (4 * eps * self.size_of_y) ** 2
         gain = jnp.where(is_better & (promised > 0), decrease / promised, 0)
         factor = jnp.maximum(1 / 3, 1 - (2 * jnp.clip(gain, -1, 2) - 1) ** 3)
@@ -362,29 +352,76 @@ class _Block:
         ends = [
             (is_better & has_arrived & is_trusted, Status.GRADIENT_BELOW_TOLERANCE),
             (is_exact | (is_level & is_trusted & is_finite), Status.COST_CONVERGED),
-            (is_tiny & is_trusted, Status.STEP_CONVERGED),
-            (is_tiny | (damping > 1 / eps**2), Status.STALLED),
-            (now.taken + 1 >= self.steps, Status.STEPS_USED),
+            (damping > 1 / eps**2, Status.STALLED),
         ]
         status = jnp.select([c for c, _ in ends], [s for _, s in ends], RUNNING)
         begins = jnp.where(is_finite, RUNNING, Status.NON_FINITE)
         begins = jnp.where(freedoms < 0, Status.SINGULAR, begins)
         status = jnp.where(is_first, begins, status)
-
-        def kept(new: Any, old: Any, where: Array) -> Any:
-            return jax.tree.map(lambda a, b: jnp.where(where, a, b), new, old)
-
         moves, goes_on = running & (is_better | is_first), running & ~is_first
         growth = jnp.where(is_better, 2, 2 * now.growth)
-        return _State(
-            at=kept(trial, now.at, moves),
-            sums=kept(there, now.sums, moves),
-            damping=jnp.where(goes_on, damping, now.damping),
-            growth=jnp.where(goes_on, growth, now.growth),
-            scale=kept(scale, now.scale, goes_on),
-            status=jnp.where(running, status, now.status).astype(jnp.int32),
-            taken=now.taken + (goes_on | (running & (now.taken == 0))),
+        return self._planned(
+            now._replace(
+                at=_kept(trial, now.at, moves),
+                sums=_kept(there, now.sums, moves),
+                damping=jnp.where(goes_on, damping, now.damping),
+                growth=jnp.where(goes_on, growth, now.growth),
+                status=jnp.where(running, status, now.status).astype(jnp.int32),
+                taken=now.taken + (goes_on | (running & (now.taken == 0))),
+            )
         )
+
+    def _planned(self, now: _State) -> _State:
+        """Plan the next step; one that can change next to nothing is the last, and not evaluated.
+
+        Cost and curvature stay those of the point before it.
+        """
+        sums, running = now.sums, now.status == RUNNING
+        scale = tuple(
+            jnp.maximum(0.64 * old, sums.square[place(k, k)]) for k, old in enumerate(now.scale)
+        )
+        scale = tuple(jnp.where(s > 0, s, 1) for s in scale)
+        stuck = self._stuck(now.at, sums)
+        slope = [
+            g if h is None else jnp.where(h, 0, g) for g, h in zip(sums.slope, stuck, strict=True)
+        ]
+        d = solved(sums.square, slope, scale, now.damping, stuck)
+        d, is_cut = lax.optimization_barrier(self._clipped(now.at, d))
+        length = sum(q * s * s for q, s in zip(scale, d, strict=True))
+        promised = now.damping * length - sum(g * s for g, s in zip(slope, d, strict=True))
+        trial = tuple(a + s for a, s in zip(now.at, d, strict=True))
+        is_trusted = now.damping <= 1
+        is_short = is_trusted & ~is_cut & (length <= _SHORT**2 * sums.cost)
+        is_tiny = jnp.ones_like(running)
+        for s, a in zip(d, now.at, strict=True):
+            is_short &= jnp.abs(s) <= _SHORT * jnp.abs(a)
+            is_tiny &= jnp.abs(s) <= 2 * self.eps * jnp.abs(a)
+        ends = [
+            (is_short & (promised <= self._reached(sums.cost)), Status.GRADIENT_BELOW_TOLERANCE),
+            (is_short & (promised <= self._rounding(sums.cost)), Status.COST_CONVERGED),
+            (is_tiny & is_trusted, Status.STEP_CONVERGED),
+            (is_tiny, Status.STALLED),
+            (now.taken >= self.steps, Status.STEPS_USED),
+        ]
+        status = jnp.select([c for c, _ in ends], [s for _, s in ends], RUNNING)
+        status = jnp.where(running, status, now.status).astype(jnp.int32)
+        is_last = running & jnp.isin(status, jnp.array(_CONVERGED))
+        return now._replace(
+            at=_kept(trial, now.at, is_last),
+            ahead=d,
+            promised=promised,
+            # Of what is carried on with by another call, D^2 is renewed there.
+            scale=_kept(scale, now.scale, status == RUNNING),
+            status=status,
+        )
+
+    def _rounding(self, cost: Array) -> Array:
+        """What rounding hides of a change of the cost."""
+        return 2 * self.eps * (cost + jnp.sqrt(cost) * self.size_of_y)
+
+    def _reached(self, cost: Array) -> Array:
+        """Where a descent has arrived: the square of the part of r that is left to reach."""
+        return jnp.maximum(self.tolerance**2 * cost, (self.eps * self.size_of_y) ** 2)
 
     def _has_nowhere_to_go(self, last: _State) -> Array:
         """Whether the undamped step promises less than rounding hides.
@@ -456,6 +493,10 @@ class _Block:
             rows = [jnp.stack([entry(i, j) for j in range(size)]) for i in range(size)]
             found["covariance"] = jnp.stack(rows)
         return found
+
+
+def _kept(new: Any, old: Any, where: Array) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(where, a, b), new, old)
 
 
 def _is_finite(sums: _Sums) -> Array:
