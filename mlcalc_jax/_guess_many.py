@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from ._guess import (
     CELLS,
@@ -125,6 +124,8 @@ def _axis(x: Any, y: Any) -> Values:
 
 def _best_of_each(make: Callable[[Axes], Grid], x: Any, y: Any, mask: Any) -> Starts:
     """The best row of a grid for each row of y, with its linear parameters."""
+    from scipy import sparse  # here: SciPy takes its time to import
+
     axes = [_axis(axis, y) for axis in x]
     is_finite = np.isfinite(y)
     if not is_finite.all():

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import numpy as np
 import optax
-from scipy.stats import qmc
 
 from .. import _check
 from .._types import ArrayLike
@@ -200,6 +199,8 @@ def settings(
     if len(space) == 1 and not quasi_random:
         ((name, values),) = space.items()
         return {name: _spread(values, np.linspace(0, 1, trials) if trials > 1 else [0.5])}
+    from scipy.stats import qmc  # here: it takes as long to import as JAX
+
     shares = qmc.Halton(len(space), scramble=False).random(trials + 1)[1:].T
     return {
         name: _spread(values, share)

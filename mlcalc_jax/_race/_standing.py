@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import stats
 
 from ._sweep import Swept
 
@@ -95,6 +94,8 @@ def median_interval(values: Any, level: float = 0.95) -> Interval:
 
     Source: Conover, Practical Nonparametric Statistics, 3rd edition, section 3.2.
     """
+    from scipy import stats  # here: it takes as long to import as JAX
+
     ordered = np.sort(np.asarray(values, float).ravel())
     n = len(ordered)
     below = int(stats.binom.ppf((1 - level) / 2, n, 0.5))
@@ -105,5 +106,7 @@ def median_interval(values: Any, level: float = 0.95) -> Interval:
 
 def share_interval(successes: int, of: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson's interval for the probability of a success."""
+    from scipy import stats
+
     interval = stats.binomtest(successes, of).proportion_ci(level, method="wilson")
     return float(interval.low), float(interval.high)
