@@ -100,7 +100,7 @@ def _moments(histogram: mc.data.Histogram) -> tuple[float, float]:
 
 
 def _hessian(problem: mc.LeastSquares, at: Any) -> np.ndarray:
-    H = jax.hessian(problem)(at)
+    H = jax.jit(jax.hessian(problem))(at)
     return np.array([[H[a][b] for b in ("mu", "sigma")] for a in ("mu", "sigma")])
 
 
@@ -186,8 +186,9 @@ def _map_of(
     """Ranges of mu and sigma that show the path, as far as it stays near the data."""
     left, right = _span(histogram)
     width = right - left
-    mu = np.clip([left, right, *path.params["mu"]], left - width, right + width)
-    sigma = np.clip([0.1 * width, 0.5 * width, *path.params["sigma"]], 0.02 * width, width)
+    mu, sigma = np.asarray(path.params["mu"]), np.asarray(path.params["sigma"])
+    mu = np.clip([left, right, *mu], left - width, right + width)
+    sigma = np.clip([0.1 * width, 0.5 * width, *sigma], 0.02 * width, width)
     margin = 0.05 * width
     return (
         (float(mu.min() - margin), float(mu.max() + margin)),
