@@ -22,7 +22,7 @@ from ._minimise import checked_cost, minimise
 from ._packing import Scalars, packed, scalars
 from ._parameters import Freedom, bounds_of, freedom
 from ._path import Status
-from ._precision import holds_double, holds_tracer, in_double, is_tracing
+from ._precision import double, holds_double, holds_tracer, is_any_traced, is_tracing
 from ._problem import LeastSquares, model_name
 from ._result import Fit
 from ._types import ArrayLike, Model, Params
@@ -133,16 +133,15 @@ def fit(
     if damping is None and bounded is not None:
         raise ValueError("bounds need Levenberg-Marquardt: leave method out")
     leaves = jax.tree.leaves((problem, start, model))
-    is_traced = holds_tracer(leaves)
+    is_traced = is_any_traced(leaves)
     options = _Options(spec, is_absolute, linear, steps, is_traced)
     run = partial(_by_descent, options, method)
     if damping is not None:
         run = partial(_solved, options, damping)
-    if holds_double(leaves) and not is_traced:
-        run = partial(in_double, run)
     # A fit of constants inside a user's jit is computed while that is traced. Only there: in this
     # context every constant of a function that is traced is compiled by itself.
-    with jax.ensure_compile_time_eval() if is_tracing() and not is_traced else nullcontext():
+    now = jax.ensure_compile_time_eval() if not is_traced and is_tracing() else nullcontext()
+    with now, double() if not is_traced and holds_double(leaves) else nullcontext():
         solution = run(problem, start, bounded, tolerance)
     return Fit(
         problem=problem,
@@ -172,7 +171,7 @@ def _by_descent(
     bounds: Any,
     tolerance: Any,
 ) -> dict[str, Any]:
-    """Descend by any optimiser, then look at the result as Levenberg-Marquardt does."""
+    """Descend by any optimiser, then look at the result as :func:`_solved` does."""
     freed = _Freed(problem.model, options.freedom)
     free = problem.replace(model=freed, x=(problem.x, start))
     at = options.freedom.vector(start)
@@ -185,7 +184,7 @@ def _by_descent(
     arrived = Status.GRADIENT_BELOW_TOLERANCE
     nothing = jnp.zeros_like(jnp.asarray(path.cost))
     status = jnp.where(solution["status"] == Status.STEPS_USED, path.status, solution["status"])
-    return {
+    found = {
         **solution,
         "status": jnp.where(solution["status"] == arrived, arrived, status),
         "steps": path.steps_taken,
@@ -194,6 +193,7 @@ def _by_descent(
             path.params, jnp.asarray(path.cost), jnp.asarray(path.gradient_norm), nothing, nothing
         ),
     }
+    return found if options.is_traced else jax.device_get(found)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,13 @@ NumPy arrays, because any further ``jax.numpy`` operation outside that context w
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import get_opaque_trace_state
 
 T = TypeVar("T")
 
@@ -39,7 +41,12 @@ def holds_double(leaves: Iterable[Any]) -> bool:
 
 def holds_tracer(tree: Any) -> bool:
     """Whether a leaf is traced, or is a function that closes over something that is."""
-    waiting, seen = jax.tree.leaves(tree), set()
+    return is_any_traced(jax.tree.leaves(tree))
+
+
+def is_any_traced(leaves: Iterable[Any]) -> bool:
+    """The same of leaves."""
+    waiting, seen = list(leaves), set()
     while waiting:
         leaf = waiting.pop()
         if isinstance(leaf, jax.core.Tracer):
@@ -58,9 +65,15 @@ def _contents(cell: Any) -> Any:
         return None
 
 
+#: Where nothing is traced. (Imported within a trace it is another: then it takes longer to tell.)
+_AT_REST = get_opaque_trace_state()
+
+
 def is_tracing() -> bool:
     """Whether this is called while a user's function is traced, be it with constants alone."""
-    return isinstance(_nothing(), jax.core.Tracer)
+    if get_opaque_trace_state() == _AT_REST:
+        return False
+    return isinstance(_nothing(), jax.core.Tracer)  # under vmap and grad it is none
 
 
 @jax.jit
@@ -68,11 +81,20 @@ def _nothing() -> int:
     return 0
 
 
+def _is_double() -> bool:
+    return bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]  # added at run time
+
+
+def double() -> AbstractContextManager[Any]:
+    """Inside it, float64 is float64; no array of JAX may leave it."""
+    return nullcontext() if _is_double() else jax.enable_x64(True)
+
+
 def in_double(function: Callable[..., T], *args: Any) -> T:
     """Call ``function(*args)`` in float64, whatever JAX's flag says."""
-    if jax.config.jax_enable_x64:  # type: ignore[attr-defined]  # a flag JAX adds at run time
+    if _is_double():
         return function(*args)
-    with jax.enable_x64(True):
+    with double():
         result = function(*args)
         if not all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(result)):
             result = jax.device_get(result)
