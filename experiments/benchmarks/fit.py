@@ -42,10 +42,12 @@ def experiment(config: Config, run: Run) -> str | None:
         say(_large(config.only, points) if config.only != "first" else f"{_first():.3f} 0")
         return None
     x, y = _data(100)
-    warm = {
-        "SciPy": _median(lambda: curve_fit(_peak, x, y, P0, jac=_jacobian)),
-        "mlcalc_jax": _median(lambda: mc.fit(mc.models.gaussian_peak, START, x, y)),
-    }
+    warm = _medians(
+        {
+            "SciPy": lambda: curve_fit(_peak, x, y, P0, jac=_jacobian),
+            "mlcalc_jax": lambda: mc.fit(mc.models.gaussian_peak, START, x, y),
+        }
+    )
     rows: list[dict[str, Any]] = [
         {"what": "warm, 100 points", "way": way, "seconds": s} for way, s in warm.items()
     ]
@@ -79,14 +81,20 @@ def _jacobian(x: Any, amplitude: Any, mu: Any, sigma: Any, offset: Any) -> Any:
     return np.stack([e, amplitude * e * z / sigma, amplitude * e * z**2 / sigma, 0 * x + 1], 1)
 
 
-def _median(go: Callable[[], object], repeats: int = 200) -> float:
-    go()
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
+def _medians(
+    ways: dict[str, Callable[[], object]], rounds: int = 20, repeats: int = 50
+) -> dict[str, float]:
+    """The median time of each, in turn: what slows the machine for a while slows them all."""
+    times = np.empty((len(ways), rounds, repeats))
+    for go in ways.values():
         go()
-        times.append(time.perf_counter() - began)
-    return float(np.median(times))
+    for k in range(rounds):
+        for way, go in enumerate(ways.values()):
+            for n in range(repeats):
+                began = time.perf_counter()
+                go()
+                times[way, k, n] = time.perf_counter() - began
+    return dict(zip(ways, np.median(times, axis=(1, 2)).tolist(), strict=True))
 
 
 def _first() -> float:
