@@ -137,9 +137,9 @@ def test_polished_in_double_precision() -> None:
     y, start = peaks(50)
     single = {k: v.astype(np.float32) for k, v in start.items()}
     y = y.astype(np.float32)
-    plain = mc.fit_many(mc.models.gaussian_peak, single, X, y, steps=4)
-    found = mc.fit_many(mc.models.gaussian_peak, single, X, y, steps=4, polish=True)
-    double = mc.fit_many(mc.models.gaussian_peak, single, X, y.astype(float), steps=4)
+    plain = mc.fit_many(mc.models.gaussian_peak, single, X, y, steps=3)
+    found = mc.fit_many(mc.models.gaussian_peak, single, X, y, steps=3, polish=True)
+    double = mc.fit_many(mc.models.gaussian_peak, single, X, y.astype(float), steps=3)
     again = ~plain.success
     assert again.any()
     assert_array_equal(found.status[again], double.status[again])

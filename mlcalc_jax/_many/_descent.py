@@ -70,8 +70,7 @@ def is_batched(name: str, leaf: Any, settings: Settings) -> bool:
 _POINTS, _UNROLLED = 10, 50  # of a loop of which LLVM works on several lanes side by side
 _APART = 1024  # bytes of y of a fit
 
-#: A step is short if no parameter changes by more than this part of itself, nor the residuals, by
-#: each parameter alone, by more than this part of their length.
+#: No parameter changes by more than this part of itself in a step that is not evaluated.
 _SHORT = 0.1
 
 
@@ -391,7 +390,9 @@ class _Block:
         promised = now.damping * length - sum(g * s for g, s in zip(slope, d, strict=True))
         trial = tuple(a + s for a, s in zip(now.at, d, strict=True))
         is_trusted = now.damping <= 1
-        is_short = is_trusted & ~is_cut & (length <= _SHORT**2 * sums.cost)
+        # Each parameter alone may change the residuals by the root of this part of their square.
+        part = jnp.clip((10 * self.tolerance) ** 2, self.eps**0.5, _SHORT**2)
+        is_short = is_trusted & ~is_cut & (length <= part * sums.cost)
         is_tiny = jnp.ones_like(running)
         for s, a in zip(d, now.at, strict=True):
             is_short &= jnp.abs(s) <= _SHORT * jnp.abs(a)

@@ -51,7 +51,7 @@ def fit_many(
     The normal equations square the condition number of the Jacobian: in float32 some 3 digits of a
     well-conditioned problem are exact, in float64 some 8; where that does not do, :func:`fit` is
     more careful. In float32 a fit ends where rounding hides what the cost could still fall; then
-    parameters are within some 0.003 of their standard errors, and these within 0.3 %.
+    parameters are within some 0.005 of their standard errors, and these within 0.3 %.
 
     ``y``, ``sigma``, ``mask`` and an ``x`` of each fit may be larger than memory: anything with
     ``shape``, ``dtype`` and slices, such as a ``numpy.memmap`` or a Zarr array, is read window by
