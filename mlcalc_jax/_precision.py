@@ -81,18 +81,18 @@ def _nothing() -> int:
     return 0
 
 
-def _is_double() -> bool:
+def _is_x64_on() -> bool:
     return bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]  # added at run time
 
 
 def double() -> AbstractContextManager[Any]:
     """Inside it, float64 is float64; no array of JAX may leave it."""
-    return nullcontext() if _is_double() else jax.enable_x64(True)
+    return nullcontext() if _is_x64_on() else jax.enable_x64(True)
 
 
 def in_double(function: Callable[..., T], *args: Any) -> T:
     """Call ``function(*args)`` in float64, whatever JAX's flag says."""
-    if _is_double():
+    if _is_x64_on():
         return function(*args)
     with double():
         result = function(*args)

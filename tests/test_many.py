@@ -190,7 +190,7 @@ def test_one_x_for_each_fit() -> None:
         assert_allclose(found.params["mu"] - shift, same.params["mu"], atol=1e-8)
 
 
-#: Sums over 25 points in float64 are taken together; over the others, with newer JAX, each apart.
+#: With newer JAX all of these sums are taken a few at a time, with JAX 0.10 together.
 SIZES = [(np.float64, 1), (np.float64, 2), (np.float32, 1)]
 
 

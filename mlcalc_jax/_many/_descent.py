@@ -70,7 +70,8 @@ def is_batched(name: str, leaf: Any, settings: Settings) -> bool:
 _POINTS, _UNROLLED = 10, 50  # of a loop of which LLVM works on several lanes side by side
 _APART = 1024  # bytes of y of a fit
 
-#: No parameter changes by more than this part of itself in a step that is not evaluated.
+#: What a step that is not evaluated may change, at most: this part of each parameter and, by each
+#: alone, of the length of the residuals.
 _SHORT = 0.1
 
 
@@ -241,8 +242,8 @@ class _Block:
         )
         damping, growth, *scale = self.damping
         status = jnp.full_like(self.taken, RUNNING)
-        steps = (zero,) * self.size, zero
-        return _State(at, sums, damping, growth, tuple(scale), *steps, status, self.taken)
+        ahead, promised = (zero,) * self.size, zero
+        return _State(at, sums, damping, growth, tuple(scale), ahead, promised, status, self.taken)
 
     def _of_one(self, numbers: Any, x: Any) -> Any:
         return self.settings.model(jax.tree.unflatten(self.settings.treedef, numbers), x)
@@ -303,8 +304,8 @@ class _Block:
 
         return [total(term) for term in terms]
 
-    def _stuck(self, at: tuple[Array, ...], of: _Sums) -> list[Any]:
-        """Where each parameter stays: where it is fixed, or at a bound that it would cross."""
+    def _stuck(self, at: tuple[Array, ...], of: _Sums) -> tuple[list[Any], list[Array]]:
+        """Where each parameter stays, fixed or at a bound that it would cross; the slope beside."""
         stuck: list[Any] = list(self.fixed)
         for k, (a, g) in enumerate(zip(at, of.slope, strict=True)):
             for bound, is_outward in (
@@ -314,7 +315,9 @@ class _Block:
                 if bound is not None:
                     there = is_outward(a, g, bound)
                     stuck[k] = there if stuck[k] is None else stuck[k] | there
-        return stuck
+        return stuck, [
+            g if h is None else jnp.where(h, 0, g) for g, h in zip(of.slope, stuck, strict=True)
+        ]
 
     def _clipped(self, at: tuple[Array, ...], d: list[Array]) -> tuple[tuple[Array, ...], Array]:
         """The step within the bounds, and where it was cut."""
@@ -380,10 +383,7 @@ class _Block:
             jnp.maximum(0.64 * old, sums.square[place(k, k)]) for k, old in enumerate(now.scale)
         )
         scale = tuple(jnp.where(s > 0, s, 1) for s in scale)
-        stuck = self._stuck(now.at, sums)
-        slope = [
-            g if h is None else jnp.where(h, 0, g) for g, h in zip(sums.slope, stuck, strict=True)
-        ]
+        stuck, slope = self._stuck(now.at, sums)
         d = solved(sums.square, slope, scale, now.damping, stuck)
         d, is_cut = lax.optimization_barrier(self._clipped(now.at, d))
         length = sum(q * s * s for q, s in zip(scale, d, strict=True))
@@ -430,10 +430,8 @@ class _Block:
         What rounding hides is that of the predicted values, and that of the parameters in them: a
         lane within it may see its cost rise whichever way it goes, and damps its steps to nothing.
         """
-        sums, stuck = last.sums, self._stuck(last.at, last.sums)
-        slope = [
-            g if h is None else jnp.where(h, 0, g) for g, h in zip(sums.slope, stuck, strict=True)
-        ]
+        sums = last.sums
+        stuck, slope = self._stuck(last.at, sums)
         square = [sums.square[place(k, k)] for k in range(self.size)]
         scale = tuple(jnp.where(q > 0, q, 1) for q in square)
         d = solved(sums.square, slope, scale, jnp.zeros_like(sums.cost), stuck)
