@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from . import _check
@@ -90,16 +89,8 @@ def explain_backprop(params: NetworkParams, x: ArrayLike, y: ArrayLike) -> Expla
     _check.finite("y", y)
     params = _check.float_params(params, (x, y))
 
-    def compute() -> tuple[Forward, Backprop, jax.Array, NetworkParams]:
-        return (
-            forward(params, x),
-            backprop(params, x, y),
-            cost(params, x, y),
-            jax.grad(cost)(jax.tree.map(jnp.asarray, params), x, y),
-        )
-
     passed, chain, value, by_jax = jax.tree.map(
-        np.asarray, in_precision_of((params, x, y), compute)
+        np.asarray, in_precision_of((params, x, y), _computed, params, x, y)
     )
     apart = [
         float(np.max(np.abs(mine - theirs)))
@@ -110,6 +101,14 @@ def explain_backprop(params: NetworkParams, x: ArrayLike, y: ArrayLike) -> Expla
     largest = max(float(np.max(np.abs(leaf))) for leaf in jax.tree.leaves(by_jax))
     disagreement = max(apart) / max(largest, float(np.finfo(float).tiny))
     return Explanation(_factors(params, chain), params, passed, chain, float(value), disagreement)
+
+
+@jax.jit
+def _computed(
+    params: NetworkParams, x: jax.Array, y: jax.Array
+) -> tuple[Forward, Backprop, jax.Array, NetworkParams]:
+    passed, chain = forward(params, x), backprop(params, x, y)
+    return passed, chain, cost(params, x, y), jax.grad(cost)(params, x, y)
 
 
 def _factors(params: NetworkParams, chain: Any) -> tuple[Factor, ...]:

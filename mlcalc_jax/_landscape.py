@@ -79,14 +79,15 @@ def filter_normalised(params: Params, key: Any = 0) -> Params:
     NeurIPS 2018.
     """
     params = _check.float_params(params)
+    return in_precision_of(params, lambda: _drawn(as_key(key), params))
+
+
+@jax.jit
+def _drawn(key: jax.Array, params: Params) -> Params:
     leaves, treedef = jax.tree.flatten(params)
-
-    def draw() -> Params:
-        keys = jax.random.split(as_key(key), len(leaves))
-        drawn = [_like(k, jnp.asarray(leaf)) for k, leaf in zip(keys, leaves, strict=True)]
-        return jax.tree.unflatten(treedef, drawn)
-
-    return in_precision_of(params, draw)
+    keys = jax.random.split(key, len(leaves))
+    drawn = [_like(k, leaf) for k, leaf in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(treedef, drawn)
 
 
 def _like(key: Any, leaf: jax.Array) -> jax.Array:
@@ -198,7 +199,7 @@ def hessian_spectrum(cost: Cost, params: Params, *, extremes: int | None = None)
         gradient = jax.grad(lambda z: cost(unravel(z)))
         product = jax.jit(lambda v: jax.jvp(gradient, (x,), (v,))[1])
         if extremes is None and size <= _MOST_DENSE:
-            matrix = np.asarray(jax.lax.map(product, jnp.eye(size)))
+            matrix = np.asarray(jax.jit(lambda: jax.lax.map(product, jnp.eye(size)))())
             _finite(matrix)
             return Spectrum(np.linalg.eigvalsh((matrix + matrix.T) / 2), True)
         _finite(np.asarray(product(jnp.ones_like(x))))

@@ -84,8 +84,9 @@ class Path(NamedTuple):
     @property
     def final(self) -> Params:
         """The parameters of the last row, of each path if there is a batch of them."""
-        batch = (slice(None),) * (np.ndim(self.step) - 1)
-        return jax.tree.map(lambda leaf: leaf[*batch, -1], self.params)
+        axis = np.ndim(self.step) - 1
+        is_of_jax = all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(self.params))
+        return (_last_compiled if is_of_jax else _last)(self.params, axis)
 
     @property
     def steps_taken(self) -> Any:
@@ -102,3 +103,10 @@ class Path(NamedTuple):
         rows = int(np.searchsorted(np.asarray(self.step), int(self.steps_taken))) + 1
         params, cost, gradient_norm, step = jax.tree.map(lambda leaf: leaf[:rows], self[:4])
         return Path(params, cost, gradient_norm, step, self.status)
+
+
+def _last(rows: Params, axis: int) -> Params:
+    return jax.tree.map(lambda leaf: leaf[(*[slice(None)] * axis, -1)], rows)
+
+
+_last_compiled = jax.jit(_last, static_argnums=1)

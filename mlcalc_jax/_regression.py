@@ -1,7 +1,9 @@
 """The straight line in closed form."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -52,9 +54,10 @@ def straight_line(
         raise ValueError(
             f"x and y must be 1-D and of one length, got {jnp.shape(data.x)}, {jnp.shape(data.y)}"
         )
-    return in_precision_of(data, _straight_line, data, absolute_sigma)
+    return in_precision_of(data, _straight_line, data, bool(absolute_sigma))
 
 
+@partial(jax.jit, static_argnums=1)
 def _straight_line(data: LeastSquares, absolute_sigma: bool) -> StraightLine:
     x, y = jnp.asarray(data.x), jnp.asarray(data.y)
     w = jnp.broadcast_to(1.0 if data.sigma is None else 1 / jnp.asarray(data.sigma) ** 2, y.shape)

@@ -6,6 +6,7 @@ With ``a_0 = x``, layer k computes ``z_k = W_k a_{k-1} + b_k`` and ``a_k = sigma
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -72,13 +73,18 @@ def init_params(key: Any, sizes: Sequence[int] = (1, 6, 7, 2), dtype: Any = None
         raise TypeError(f"dtype must be floating, got {kind}")
 
     def draw() -> NetworkParams:
-        layer_keys = jax.random.split(as_key(key), len(widths) - 1)
-        return tuple(
-            _draw_layer(k, width_in, width_out, kind)
-            for k, width_in, width_out in zip(layer_keys, widths[:-1], widths[1:], strict=True)
-        )
+        return _drawn(as_key(key), widths, kind)
 
     return in_double(draw) if kind == np.float64 else draw()
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _drawn(key: Array, widths: tuple[int, ...], dtype: Any) -> NetworkParams:
+    layer_keys = jax.random.split(key, len(widths) - 1)
+    return tuple(
+        _draw_layer(k, width_in, width_out, dtype)
+        for k, width_in, width_out in zip(layer_keys, widths[:-1], widths[1:], strict=True)
+    )
 
 
 def _draw_layer(key: Array, width_in: int, width_out: int, dtype: Any) -> Layer:

@@ -126,14 +126,15 @@ def _search(f: Callable[[Any], Any], x0: Any, steps: int) -> RootSearch:
     begin = (x0, jnp.int32(-1), jnp.int32(0))
     (last, status, taken), (before, values) = jax.lax.scan(step, begin, length=steps)
     x = jnp.append(before, last)
-    status = jnp.where(status < 0, _unfinished(x, eps), status).astype(jnp.int32)
+    status = jnp.where(status < 0, _unfinished(x), status).astype(jnp.int32)
     return RootSearch(x, jnp.append(values, f(last)), taken, status)
 
 
-def _unfinished(x: Any, eps: Any) -> Any:
+@jax.jit
+def _unfinished(x: Any) -> Any:
     """Whether iterates that reached no end go round in a cycle of 2 or more."""
     lags = range(2, min(_LONGEST_CYCLE, len(x) // 2) + 1)
-    near = 1e3 * eps * jnp.abs(x[-1])
+    near = 1e3 * jnp.finfo(x.dtype).eps * jnp.abs(x[-1])
     repeats = [jnp.all(jnp.abs(x[-lag:] - x[-2 * lag : -lag]) <= near) for lag in lags]
     # A slow approach to a multiple root repeats nothing: its iterates still move apart.
     moves = jnp.abs(x[-1] - x[-2]) > 1e3 * near if len(x) > 2 else False

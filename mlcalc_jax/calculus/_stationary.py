@@ -71,7 +71,7 @@ def critical_points(f: Cost, bounds: Bounds, *, starts: int = 400) -> list[Criti
         curvature = jax.vmap(jax.hessian(_of(f, names)))
         return z, solved, jax.vmap(_of(f, names))(z), curvature(z), curvature(begin)
 
-    z, solved, value, hessian, elsewhere = map(np.asarray, in_double(solve))
+    z, solved, value, hessian, elsewhere = map(np.asarray, in_double(jax.jit(solve)))
     scale = _typical(elsewhere)
     found = []
     for k in _distinct(z, np.where(np.isfinite(value), solved, np.inf), low, high):
@@ -128,7 +128,7 @@ def constrained(f: Cost, g: Cost, bounds: Bounds, *, starts: int = 400) -> list[
         z, solved = _solve(equations, z, size)
         return z, solved, *jax.vmap(describe)(z)
 
-    z, solved, value, curvature, normal = map(np.asarray, in_double(solve))
+    z, solved, value, curvature, normal = map(np.asarray, in_double(jax.jit(solve)))
     found = []
     for k in _distinct(z[:, :-1], np.where(np.isfinite(value), solved, np.inf), low, high):
         # The directions along the constraint: all that is orthogonal to grad g.
@@ -212,7 +212,7 @@ def _solve(equations: Callable[[Array], Array], starts: Array, size: Any) -> tup
         z, _ = jax.lax.scan(step, z, length=_STEPS)
         return z, jnp.maximum(jnp.max(jnp.abs(scaled(z))), jnp.max(jnp.abs(newton(z)) / size))
 
-    return jax.jit(jax.vmap(one))(starts)
+    return jax.vmap(one)(starts)
 
 
 def _finite(z: Array) -> Array:

@@ -45,11 +45,8 @@ def gradient_field(
         return jnp.stack([*jax.grad(lambda p: f({x[0]: p[0], y[0]: p[1]}))((a, b))])
 
     with jax.enable_x64(True):
-        field = np.asarray(
-            jax.vmap(lambda b: jax.vmap(lambda a: slope(a, b))(jnp.asarray(across)))(
-                jnp.asarray(up)
-            )
-        )
+        each = jax.jit(jax.vmap(jax.vmap(slope, (0, None)), (None, 0)))
+        field = np.asarray(each(across, up))
     # In the picture's own directions: x and y may have different scales.
     shown = field * np.array([x[2] - x[1], y[2] - y[1]])
     size = np.linalg.norm(shown, axis=-1, keepdims=True)

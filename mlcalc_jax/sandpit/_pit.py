@@ -48,21 +48,25 @@ class Pit:
 
     def depth(self, xy: Any) -> Float[AnyArray, ""]:
         """Depth at a place (x, y), in m; to be used under ``vmap`` for many places."""
-        return in_precision_of((self, xy), self._depth, xy)
+        return in_precision_of((self, xy), _depth, self, xy)
 
     def gradient(self, xy: Any) -> Float[AnyArray, "2"]:
         """The Jacobian of the depth: it points up the slope; m per m."""
-        return in_precision_of((self, xy), jax.grad(self._depth), xy)
+        return in_precision_of((self, xy), _gradient, self, xy)
 
     def hessian(self, xy: Any) -> Float[AnyArray, "2 2"]:
         """The Hessian of the depth, in 1/m."""
-        return in_precision_of((self, xy), jax.hessian(self._depth), xy)
+        return in_precision_of((self, xy), _hessian, self, xy)
 
-    def _depth(self, xy: Any) -> Any:
-        rise = (self.highest - self.floor(self.shape, jnp.asarray(xy))) / (
-            self.highest - self.lowest
-        )
-        return TOP + (BOTTOM - TOP) * rise
+
+@jax.jit
+def _depth(pit: Pit, xy: Any) -> Any:
+    rise = (pit.highest - pit.floor(pit.shape, jnp.asarray(xy))) / (pit.highest - pit.lowest)
+    return TOP + (BOTTOM - TOP) * rise
+
+
+_gradient = jax.jit(jax.grad(_depth, argnums=1))
+_hessian = jax.jit(jax.hessian(_depth, argnums=1))
 
 
 class Survey(NamedTuple):
