@@ -1,5 +1,7 @@
 """Many fits at once: each is what ``fit`` finds alone, and none touches another."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -390,6 +392,28 @@ def test_each_has_its_own_end() -> None:
     assert (twins.status == mc.Status.SINGULAR).all()
     assert np.isnan(twins.stderr["a"]).all()
     assert "3 fits, 0 converged" in twins.report()
+
+
+def test_threads_are_kept_and_never_shared() -> None:
+    """Calls at once, and a call while another traces its model, neither wait nor leave threads."""
+
+    def steeper(p: Any, x: Any) -> Any:
+        inner = mc.fit_many(mc.models.line, {"slope": 1.0, "intercept": 0.0}, X, X[None] * 2)
+        return float(inner.params["slope"][0]) * mc.models.line(p, x)
+
+    def fitted(slope: float) -> Any:
+        y = slope * X[None] + np.arange(40.0)[:, None]
+        found = mc.fit_many(steeper, {"slope": 1.0, "intercept": 0.0}, X, y)
+        return np.stack([found.params["slope"], found.params["intercept"]])
+
+    with ThreadPoolExecutor(4) as users:
+        results = [users.submit(fitted, float(k)) for k in range(8)]
+        at_once = [result.result(timeout=300) for result in results]
+    before = threading.active_count()
+    for k, result in enumerate(at_once):
+        assert_array_equal(result, fitted(float(k)))
+        assert_allclose(result[0], k / 2, atol=1e-12)
+    assert threading.active_count() <= before
 
 
 def test_other_data_compile_nothing() -> None:

@@ -10,10 +10,10 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -52,20 +52,51 @@ def windows(
     polish: bool,
 ) -> Iterator[tuple[int, int, Found]]:
     """The results of windows of fits, in order; two are under way at any time."""
-    machine = _Machine(data, settings, tolerance, steps, polish)
-    with machine.pool, ThreadPoolExecutor(2) as ahead:
-        waiting: deque[Future[tuple[int, int, Found]]] = deque()
+    waiting: deque[Future[tuple[int, int, Found]]] = deque()
+
+    def next_one() -> tuple[int, int, Found]:
+        found = waiting[0].result()
+        waiting.popleft()
+        return found
+
+    with _threads() as (pool, ahead):
+        machine = _Machine(data, settings, tolerance, steps, polish, pool)
         try:
             for part in parts:
                 waiting.append(ahead.submit(machine.window, *part))
                 if len(waiting) > 2:
-                    yield waiting.popleft().result()
+                    yield next_one()
             while waiting:
-                yield waiting.popleft().result()
+                yield next_one()
         finally:
             machine.is_stopped = True
             for future in waiting:
                 future.cancel()
+            wait(waiting)
+
+
+_Threads: TypeAlias = tuple[ThreadPoolExecutor, ThreadPoolExecutor]
+_idle: dict[int, _Threads] = {}  # by how many compute
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)  # threads stay with the parent
+
+
+@contextmanager
+def _threads() -> Iterator[_Threads]:
+    """Threads that compute, and two that read ahead: no other call has them at the same time.
+
+    They are kept for the next call, since to start them takes as long as thousands of fits.
+    """
+    cores = _cores_of_a_device()
+    # One more, to copy for the next call while all cores compute.
+    count = cores + (cores > 1)
+    threads = _idle.pop(count, None) or (ThreadPoolExecutor(count), ThreadPoolExecutor(2))
+    try:
+        yield threads
+    finally:
+        if _idle.setdefault(count, threads) is not threads:
+            for pool in threads:
+                pool.shutdown()
 
 
 def _chunk_size(points: int) -> int:
@@ -83,7 +114,13 @@ class _Machine:
     """What runs chunks: the cores of this machine, or its accelerators."""
 
     def __init__(
-        self, data: Input, settings: Settings, tolerance: float | None, steps: int, polish: bool
+        self,
+        data: Input,
+        settings: Settings,
+        tolerance: float | None,
+        steps: int,
+        polish: bool,
+        pool: ThreadPoolExecutor,
     ) -> None:
         self.data, self.tolerance, self.steps = data, tolerance, steps
         self.polish = polish and data.dtype == np.float32
@@ -91,15 +128,11 @@ class _Machine:
         self.chunk = _chunk_size(data.points)
         apart = sums_apart(data.points, data.dtype)
         lanes = _LANES_APART if apart else _lanes(data.points, data.dtype)
-        cores = max(1, _cores() // devices)
         if jax.default_backend() != "cpu":
             # One loop for a whole chunk: an accelerator is kept busy by many lanes, not by blocks.
             self.chunk = lanes = self.chunk * _CHUNKS // devices
-            cores = 2
         self.settings = settings._replace(lanes=lanes, devices=devices, sums_apart=apart)
-        self.cores = cores
-        # One more, to copy for the next call while all cores compute.
-        self.pool = ThreadPoolExecutor(cores + (cores > 1))
+        self.cores, self.pool = _cores_of_a_device(), pool
         self.compiling = threading.Lock()
         self.compiled: set[Any] = set()
         self.is_stopped = False
@@ -252,6 +285,13 @@ def _span(rows: np.ndarray) -> np.ndarray | slice:
     """Rising rows, as a slice if none between them is left out: that copies nothing."""
     first, last = rows[0], rows[-1]
     return slice(first, last + 1) if last - first + 1 == len(rows) else rows
+
+
+def _cores_of_a_device() -> int:
+    """How many calls are computed at once; an accelerator has one to work on while one is read."""
+    if jax.default_backend() != "cpu":
+        return 2
+    return max(1, _cores() // len(jax.local_devices()))
 
 
 def _cores() -> int:
