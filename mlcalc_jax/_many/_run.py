@@ -185,6 +185,8 @@ class _Machine:
             left = left[found["status"][left] == Status.STEPS_USED]
             if steps == self.steps or not left.size:
                 return
+            # Beside its like: where lambda is high, steps were refused, and more will be needed.
+            left = left[np.argsort(found["damping"][0][left], kind="stable")]
             chunk = self._carried_on(chunk, found)
             steps = min(_MORE * steps, self.steps)
 
@@ -282,9 +284,10 @@ def _rows(chunk: Chunk, rows: np.ndarray, size: int, settings: Settings) -> Chun
 
 
 def _span(rows: np.ndarray) -> np.ndarray | slice:
-    """Rising rows, as a slice if none between them is left out: that copies nothing."""
+    """Rows, as a slice if they follow one another: that copies nothing."""
     first, last = rows[0], rows[-1]
-    return slice(first, last + 1) if last - first + 1 == len(rows) else rows
+    follow = last - first + 1 == len(rows) and bool(np.all(np.diff(rows) == 1))
+    return slice(first, last + 1) if follow else rows
 
 
 def _cores_of_a_device() -> int:
