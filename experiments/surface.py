@@ -40,11 +40,11 @@ def experiment(config: Config, run: Run) -> str | None:
         optimiser = mc.steepest_descent(config.aggression)
         down = mc.minimise(f, start, optimiser, config.steps)
         up = mc.minimise(lambda p: -f(p), start, optimiser, config.steps)
-    say(f"f = {config.function}\n{'kind':<12}{'x':>12}{'y':>12}{'f':>14}  eigenvalues")
+    say(f"f = {config.function}\n{'kind':<12}{'x':>14}{'y':>14}{'f':>14}  eigenvalues")
     for point in points[:30]:
         eigenvalues = ", ".join(f"{value:.4g}" for value in point.eigenvalues)
         say(
-            f"{point.kind:<12}{point.at['x']:>12.6g}{point.at['y']:>12.6g}"
+            f"{point.kind:<12}{point.at['x']:>14.6g}{point.at['y']:>14.6g}"
             f"{point.value:>14.6g}  {eigenvalues}"
         )
     if len(points) > 30:
