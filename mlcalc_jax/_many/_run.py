@@ -19,6 +19,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
+from .._cores import cores
 from .._path import Status
 from ._descent import Chunk, Settings, begun, descend, is_batched, placement, sums_apart
 from ._input import Input
@@ -87,9 +88,8 @@ def _threads() -> Iterator[_Threads]:
 
     They are kept for the next call, since to start them takes as long as thousands of fits.
     """
-    cores = _cores_of_a_device()
-    # One more, to copy for the next call while all cores compute.
-    count = cores + (cores > 1)
+    count = _cores_of_a_device()
+    count += count > 1  # to copy for the next call while all cores compute
     threads = _idle.pop(count, None) or (ThreadPoolExecutor(count), ThreadPoolExecutor(2))
     try:
         yield threads
@@ -294,10 +294,4 @@ def _cores_of_a_device() -> int:
     """How many calls are computed at once; an accelerator has one to work on while one is read."""
     if jax.default_backend() != "cpu":
         return 2
-    return max(1, _cores() // len(jax.local_devices()))
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return max(1, cores() // len(jax.local_devices()))

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ import jax
 import numpy as np
 
 from .. import _check
+from .._cores import cores
 from .._precision import holds_tracer
 from .._progress import Progress, told
 from .._types import Cost, Params
@@ -208,8 +208,8 @@ class _Comparing:
 
     def _for_each(self, task: Callable[[str], Any]) -> dict[str, Any]:
         """The task's result for each contender; as many at once as there are cores."""
-        cores = 1 if jax.default_backend() != "cpu" else _cores()
-        with ThreadPoolExecutor(cores) as pool:
+        at_once = 1 if jax.default_backend() != "cpu" else cores()
+        with ThreadPoolExecutor(at_once) as pool:
             waiting = {name: pool.submit(task, name) for name in self.contenders}
             try:
                 return {name: future.result() for name, future in waiting.items()}
@@ -381,7 +381,3 @@ def _one_line(error: Exception) -> str:
     if len(text) > 300:  # the cause of an error at run time comes last
         text = f"{text[:100]} ... {text[-190:]}"
     return f"{type(error).__name__}: {text}"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
