@@ -68,6 +68,24 @@ def bootstrap(fit: Any, samples: int, kind: str, key: Any) -> Bootstrap:
     return Bootstrap(jax.tree.map(np.asarray, params), converged)
 
 
+class _Repeated(NamedTuple):
+    """A loss of points that are there several times."""
+
+    loss: Any
+    times: Array
+
+    def terms(self, r: Array, y: Array) -> Array:
+        return self.times * self.loss.terms(r, y)
+
+    def weights(self, r: Array, y: Array) -> tuple[Array, Array]:
+        a, b = self.loss.weights(r, y)
+        root = jnp.sqrt(self.times)
+        return root * a, root * b
+
+    def information(self, r: Array, y: Array) -> Array:
+        return jnp.sqrt(self.times) * self.loss.information(r, y)
+
+
 @compiled(static_argnums=(0, 1, 2))
 def _bootstrap(
     freedom: Freedom,
@@ -83,7 +101,7 @@ def _bootstrap(
     at = jnp.asarray(at)
     tolerance = jnp.finfo(at.dtype).eps ** 0.5
     params_of = partial(_params_of, freedom, start)
-    limits = None if bounds is None else freedom.limits(*bounds)
+    limits = None if bounds is None else freedom.limits(bounds, start)
     y = jnp.asarray(problem.y)
     sigma = jnp.broadcast_to(jnp.asarray(1.0 if problem.sigma is None else problem.sigma), y.shape)
 
@@ -107,6 +125,8 @@ def _bootstrap(
         which = jax.random.choice(key, y.size, (y.size,), p=chances)
         times = jnp.zeros(y.size, y.dtype).at[which].add(1.0)
         is_in = times > 0
+        if problem.loss is not None:
+            return problem.replace(loss=_Repeated(problem.loss, times), mask=is_in)
         return problem.replace(sigma=sigma / jnp.sqrt(jnp.where(is_in, times, 1)), mask=is_in)
 
     def refit(key: Array) -> Any:

@@ -84,7 +84,12 @@ def converge(
     to no damping, which leads elsewhere; the end with the lower cost counts.
     """
     eps = jnp.finfo(at.dtype).eps
-    noise = eps * problem.magnitude()  # the rounding errors of r, at least
+
+    def noise_at(at: Array) -> Array:
+        """The rounding errors of r, at least."""
+        return eps * problem.magnitude(params_of(at))
+
+    same_everywhere = noise_at(at) if problem.loss is None else None
 
     def held(at: Array, of: Triangle) -> Array | None:
         """Which numbers stand at a bound with the cost falling beyond it."""
@@ -101,7 +106,7 @@ def converge(
         weak = eps * jnp.where(held, 1, jnp.linalg.norm(of.R, axis=0))
         return jnp.linalg.norm(only.R @ step(only, jnp.where(weak > 0, weak, 1)))
 
-    def has_arrived(cost: Array, left: Array) -> Array:
+    def has_arrived(cost: Array, left: Array, noise: Array) -> Array:
         return left <= jnp.maximum(tolerance * jnp.sqrt(cost), noise)
 
     def next_step(at: Array, here: Local, trust: Trust) -> Proposal:
@@ -117,6 +122,7 @@ def converge(
         is_first, cost = now.status == _BEGINNING, now.here.cost
         trial = now.at + now.proposed.d
         there = local(problem, params_of, trial)
+        noise = noise_at(trial) if same_everywhere is None else same_everywhere
         left = reachable(there.triangle, held(trial, there.triangle))
         is_finite = jnp.isfinite(there.cost) & jnp.all(jnp.isfinite(there.triangle.R))
         decrease = cost - there.cost
@@ -136,7 +142,7 @@ def converge(
         trust = jax.tree.map(lambda a, b: jnp.where(is_first, a, b), now.trust, judged)
         ends = {
             Status.NON_FINITE: is_first & ~is_finite,
-            Status.GRADIENT_BELOW_TOLERANCE: is_better & has_arrived(here.cost, left),
+            Status.GRADIENT_BELOW_TOLERANCE: is_better & has_arrived(here.cost, left, noise),
             Status.COST_CONVERGED: (here.cost <= (4 * noise) ** 2)
             | (~is_better & is_finite & (left**2 <= rounding)),
             Status.STEP_CONVERGED: is_tiny & (now.proposed.damping <= 1),

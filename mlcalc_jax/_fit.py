@@ -281,7 +281,9 @@ def _fitted(
         linear = problem.loss is None and is_linear(
             lambda at: _predicted(problem, params_of(at)), at
         )
-    limits = None if bounds is None else spec.limits(*(b.astype(at.dtype) for b in bounds))
+    if bounds is not None:
+        bounds = bounds[0].astype(at.dtype), bounds[1].astype(at.dtype)
+    limits = None if bounds is None else spec.limits(bounds, start)
     if tolerance is None:
         tolerance = jnp.finfo(at.dtype).eps ** (2 / 3)
     is_solved_at_once = linear and bounds is None
@@ -326,6 +328,8 @@ def _solution(
     cost, R = last.here.cost, last.here.triangle.R
     if options.is_traced:
         cost, R = cost_and_curvature(problem, params_of, at)
+    elif problem.loss is not None and not isinstance(problem.loss, Poisson):
+        R = cost_and_curvature(problem, params_of, at)[1]
     expand = None
     if options.freedom.tie is not None or not options.freedom.is_plain(flat.size):
         expand = jax.jacfwd(lambda at: ravel_pytree(params_of(at))[0])(at)
@@ -359,7 +363,7 @@ def _solution(
         "undetermined": found.undetermined,
         "is_at_bound": at_bound,
         "at": at,
-        "triangle": last.here.triangle,
+        "triangle": last.here.triangle._replace(R=jax.lax.stop_gradient(R)),
         "trace": last.trace,
     }
 
@@ -379,7 +383,9 @@ def _implicit(
     def cost(at: Array) -> Array:
         return jnp.asarray(problem(params_of(at)))
 
-    g, H = jax.grad(cost)(at), jax.lax.stop_gradient(jax.hessian(cost)(at))
+    # Backwards, a masked point where the model has no derivative would make 0 times NaN.
+    slope = jax.grad(cost) if problem.mask is None else jax.jacfwd(cost)
+    g, H = slope(at), jax.lax.stop_gradient(jax.jacfwd(slope)(at))
     if limits is not None:
         stays = (at <= limits[0]) | (at >= limits[1])
         g = jnp.where(stays, 0, g)

@@ -52,7 +52,7 @@ def local(
         cost, r, J = problem.local(params_of, at)
         return cost, triangle(jnp.concatenate([J, r[None]]).T)
 
-    cost, R = _over_pieces(problem, piece)
+    cost, R = _over_pieces(problem, piece, params_of, at)
     return Local(cost, Triangle(R[:-1, :-1], R[:-1, -1], R[-1, -1]))
 
 
@@ -66,17 +66,20 @@ def cost_and_curvature(
     """
 
     def piece(problem: LeastSquares) -> tuple[Array, Array]:
-        cost, _, J = problem.local(params_of, at)
+        cost, _, J = problem.local(params_of, at, is_exact=True)
         return cost, triangle(J.T)
 
-    return _over_pieces(problem, piece)
+    return _over_pieces(problem, piece, params_of, at)
 
 
 def _over_pieces(
-    problem: LeastSquares, piece: Callable[[LeastSquares], tuple[Array, Array]]
+    problem: LeastSquares,
+    piece: Callable[[LeastSquares], tuple[Array, Array]],
+    params_of: Callable[[Array], Any],
+    at: Array,
 ) -> tuple[Array, Array]:
     """The cost and the triangle of the whole, of those of its pieces."""
-    pieces = problem.pieces(PIECE)
+    pieces = problem.pieces(PIECE, jax.eval_shape(params_of, at))
     if pieces is None:
         return piece(problem)
     number, nth, remainder = pieces
@@ -116,7 +119,7 @@ def bend(
     along: Float[Array, "parameters"],
 ) -> Float[Array, "parameters"]:
     """``J^T r''``, with r'' the second derivative of the residuals along a direction."""
-    pieces = problem.pieces(PIECE)
+    pieces = problem.pieces(PIECE, jax.eval_shape(params_of, at))
     if pieces is None:
         return problem.bend(params_of, at, along)
     number, nth, remainder = pieces

@@ -120,7 +120,9 @@ def _from_everywhere(
 ) -> tuple[Array, Array, Array]:
     """Where each start leads, at what cost, and how it ended."""
     at = jnp.asarray(at)
-    limits = None if bounds is None else free.limits(*(jnp.asarray(b, at.dtype) for b in bounds))
+    if bounds is not None:
+        bounds = jnp.asarray(bounds[0], at.dtype), jnp.asarray(bounds[1], at.dtype)
+    limits = None if bounds is None else free.limits(bounds, start)
     shape = (starts - 1, at.size)
     if spread is None:
         assert limits is not None

@@ -55,14 +55,27 @@ class Freedom(NamedTuple):
         """Whether the free vector is that many numbers of the start, as they are."""
         return len(self.free) == numbers and not self.transforms
 
-    def limits(self, low: Any, high: Any) -> tuple[Array, Array]:
-        """Bounds of all numbers, as bounds of the free vector."""
-        both = jnp.stack([jnp.asarray(low), jnp.asarray(high)])
+    def limits(self, bounds: tuple[Any, Any], start: Params) -> tuple[Array, Array]:
+        """Bounds of all numbers, as bounds of the free vector.
+
+        An end that the transform cannot take, or takes to the other side of the start, lies beyond
+        its range: what is between is bounded by nothing.
+        """
+        low, high = map(jnp.asarray, bounds)
+        flat, _ = ravel_pytree(start)
         for transform, places in self.transforms:
             here = np.array(places)
-            both = both.at[:, here].set(transform.to_free(both[:, here]))
-        both = both[:, np.array(self.free)]
-        return jnp.min(both, axis=0), jnp.max(both, axis=0)
+            at, up = jax.jvp(transform.to_free, (flat[here],), (jnp.ones_like(flat[here]),))
+            a, b = (
+                jnp.where((end - at) * side * up >= 0, end, side * up * jnp.inf)
+                for side, end in (
+                    (-1, transform.to_free(low[here])),
+                    (1, transform.to_free(high[here])),
+                )
+            )
+            low, high = low.at[here].set(jnp.minimum(a, b)), high.at[here].set(jnp.maximum(a, b))
+        free = np.array(self.free)
+        return low[free], high[free]
 
     def _on_scale(self, flat: Array) -> Array:
         for transform, places in self.transforms:
@@ -83,7 +96,8 @@ def freedom(
         TypeError: a transform or tie that is none.
         ValueError: an unknown name, nothing left free, a start its transform cannot take.
     """
-    if not isinstance(fixed, Mapping) and not fixed and not transforms and tie is None:
+    is_none_fixed = isinstance(fixed, (str, tuple, list, set, frozenset)) and not fixed
+    if is_none_fixed and not transforms and tie is None:
         return Freedom(tuple(range(sum(map(np.size, jax.tree.leaves(start))))), (), None)
     leaves = jax.tree_util.tree_leaves_with_path(start)
     sizes = [jnp.size(leaf) for _, leaf in leaves]
@@ -203,7 +217,10 @@ def _flags(fixed: Any, start: Params) -> np.ndarray:
             raise ValueError(
                 f"fixed names {unknown[0]!r}, but the parameters are {', '.join(start)}"
             )
-        fixed = {name: fixed.get(name, False) for name in start}
+        parts, treedef = _parts(start)
+        fixed = treedef.unflatten([fixed.get(name, False) for name, _ in parts])
+    elif jax.tree_util.all_leaves([start]):
+        fixed = np.asarray(fixed)
     try:
         full = jax.tree.map(
             lambda flag, part: jax.tree.map(
@@ -236,8 +253,8 @@ def _collect(params: Params, bounds: Any, name: str, pairs: list[Any]) -> None:
             raise ValueError(
                 f"bounds names {unknown[0]!r}, but the parameters are {', '.join(map(str, params))}"
             )
-        for key in sorted(params):
-            _collect(params[key], bounds.get(key), str(key), pairs)
+        for key, part in _parts(params)[0]:
+            _collect(part, bounds.get(key), str(key), pairs)
     elif jax.tree_util.all_leaves([params]):
         pairs.append(_pair(params, bounds, name))
     elif isinstance(params, (tuple, list)) and isinstance(bounds, (tuple, list)):
@@ -245,8 +262,17 @@ def _collect(params: Params, bounds: Any, name: str, pairs: list[Any]) -> None:
             raise ValueError(f"{name} has {len(params)} parts, its bounds {len(bounds)}")
         for k, (part, pair) in enumerate(zip(params, bounds, strict=True)):
             _collect(part, pair, f"{name}[{k}]", pairs)
+    elif type(bounds) is type(params):
+        for (key, part), (_, pair) in zip(_parts(params)[0], _parts(bounds)[0], strict=True):
+            _collect(part, pair, f"{name}[{key}]", pairs)
     else:
         raise ValueError(f"the bounds of {name} must be a tree like the parameters, got {bounds!r}")
+
+
+def _parts(tree: Any) -> tuple[list[tuple[Any, Any]], Any]:
+    """What a node of a pytree holds, by key, in the order in which JAX lays it out."""
+    below, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda at: at is not tree)
+    return [(getattr(path[0], "key", _key(path[0])), part) for path, part in below], treedef
 
 
 def _pair(leaf: Any, bounds: Any, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from . import _check
+from ._pointwise import is_pointwise
 from ._precision import in_precision_of
 from ._random import as_key
 from ._types import AnyArray, ArrayLike, Model, Params
@@ -118,19 +119,24 @@ class LeastSquares:
         return self._in_precision(residuals, params)
 
     def local(
-        self, params_of: Callable[[Array], Params], at: Float[Array, "parameters"]
+        self,
+        params_of: Callable[[Array], Params],
+        at: Float[Array, "parameters"],
+        is_exact: bool = False,
     ) -> tuple[Float[Array, ""], Float[Array, "points"], Float[Array, "parameters points"]]:
         """Cost at ``params_of(at)``, and residuals r and Jacobian J of its least-squares model.
 
         ``2 J r`` is the gradient of the cost and ``2 J J^T`` the curvature descents go by: the
-        Gauss-Newton approximation, with the weights of the loss.
+        Gauss-Newton approximation, with the weights of the loss; or, where it ``is_exact``, with
+        the curvature of the loss as it is (and another gradient).
         """
         r, push = jax.linearize(lambda at: self._residuals(params_of(at)), at)
         J = jax.vmap(push)(np.eye(at.size, dtype=at.dtype))
         cost = jnp.sum(self._terms(r))
         if self.loss is not None:
-            a, b = self.loss.weights(r, self._counted(self.y))
-            r, J = a * r, b[None] * J
+            y = self._counted(self.y)
+            a, b = self.loss.weights(r, y)
+            r, J = a * r, (self.loss.information(r, y) if is_exact else b)[None] * J
         return cost, jnp.ravel(r), jnp.reshape(J, (at.size, -1))
 
     def bend(
@@ -153,15 +159,20 @@ class LeastSquares:
             curvature = self.loss.weights(r, self._counted(self.y))[1] ** 2 * curvature
         return pull(curvature)[0]
 
-    def magnitude(self) -> Float[Array, ""]:
-        """The length of y in the unit of the residuals, which carry errors of eps times it."""
+    def magnitude(self, params: Params) -> Float[Array, ""]:
+        """The length of y in the unit of the residuals, which carry errors of eps times it.
+
+        Under a robust loss, as much of it as counts at these parameters: outliers do not.
+        """
         y = self._counted(self.y)
-        if self.loss is not None and isinstance(self.loss, Poisson):
+        if isinstance(self.loss, Poisson):
             return jnp.sqrt(jnp.sum(y))
         if self.cholesky is not None:
             y = jax.scipy.linalg.solve_triangular(self.cholesky, y, lower=True)
         if self.sigma is not None:
             y = y / self._counted(jnp.broadcast_to(jnp.asarray(self.sigma), y.shape), 1)
+        if self.loss is not None:
+            y = y * self.loss.weights(self._residuals(params), y)[1]
         return jnp.linalg.norm(jnp.ravel(y))
 
     def points_that_count(self) -> Any:
@@ -172,15 +183,19 @@ class LeastSquares:
         return int(counts.sum()) if _check.is_concrete(counts) else jnp.sum(counts)
 
     def pieces(
-        self, size: int
+        self, size: int, params: Params
     ) -> tuple[int, Callable[[ArrayLike], "LeastSquares"], "LeastSquares | None"] | None:
         """How to go through the points piece by piece: how many, the n-th, and what remains.
 
-        None if there are too few to be worth it, or if ``x`` does not run along with ``y``.
+        None if there are too few to be worth it, if ``x`` does not run along with ``y``, or if the
+        model needs all points at once, as one with a sum over them does. Of ``params`` shapes and
+        dtypes are enough.
         """
         points = jnp.shape(self.y)[-1] if jnp.ndim(self.y) else 1
         lined_up = all(jnp.shape(leaf)[-1:] == (points,) for leaf in jax.tree.leaves(self.x))
         if points < 2 * size or not lined_up or self.cholesky is not None:
+            return None
+        if not is_pointwise(self.model, params, self.x, size):
             return None
 
         def piece(start: ArrayLike, length: int) -> LeastSquares:
@@ -189,7 +204,7 @@ class LeastSquares:
                     return values
                 return lax.dynamic_slice_in_dim(jnp.asarray(values), start, length, axis=-1)
 
-            names = ("x", "y", "sigma", "mask")
+            names = ("x", "y", "sigma", "mask", "loss")
             return self.replace(**{k: jax.tree.map(cut, getattr(self, k)) for k in names})
 
         number, remain = divmod(points, size)

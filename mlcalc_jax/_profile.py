@@ -188,7 +188,7 @@ def _refit(
     at = jnp.asarray(at)
     places, columns = np.array(held.places), np.array(held.columns)
     others = np.array([k for k in range(at.size) if k not in held.columns], int)
-    limits = None if bounds is None else freedom.limits(*bounds)
+    limits = None if bounds is None else freedom.limits(bounds, start)
     inner = None if limits is None else (limits[0][others], limits[1][others])
 
     def one(values: Array) -> Array:

@@ -21,6 +21,7 @@ from ._problem import LeastSquares, model_name
 from ._profile import ProfileMap, profile, profile_map
 from ._report import as_html, as_text
 from ._types import AnyArray, Params
+from ._uncertainty import root
 from .losses import Poisson
 
 
@@ -245,12 +246,24 @@ class Fit:
                 return jnp.asarray(self.model(unravel(flat), points))
 
             f, push = jax.linearize(model, flat)
-            values, vectors = jnp.linalg.eigh(jnp.asarray(self.covariance))
-            roots = vectors * jnp.sqrt(jnp.maximum(values, 0))[None]
-            return f, jnp.sqrt(jnp.sum(jax.vmap(push)(roots.T) ** 2, axis=0))
+            return f, jnp.sqrt(jnp.sum(jax.vmap(push)(self._root().T) ** 2, axis=0))
 
         f, s = in_precision_of((self.problem, self.params, x), spread)
         return np.asarray(f), np.asarray(s)
+
+    def _root(self) -> Array:
+        """A root of the covariance, (parameters, free); of the triangle, which has more digits."""
+        at, start = jnp.asarray(self.at), self.start
+
+        def reported(at: Array) -> Array:
+            return ravel_pytree(self.freedom.params(at, start))[0]
+
+        is_all = self.freedom.tie is None and self.freedom.is_plain(self._flat().size)
+        found = root(jnp.asarray(self.triangle.R), None if is_all else jax.jacfwd(reported)(at))
+        if not self.absolute_sigma:
+            found = found * jnp.sqrt(self.cost / np.maximum(self.degrees_of_freedom, 1))
+        is_known = jnp.all(jnp.isfinite(jnp.asarray(self.covariance)))
+        return jnp.where(is_known, found, jnp.nan)
 
     def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of one parameter by the delta method: ``value +- q stderr``."""

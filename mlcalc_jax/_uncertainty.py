@@ -26,10 +26,7 @@ def covariance(
     not matter. If the scaled R is singular to rounding, its null directions are left out, and the
     parameters they move are named.
     """
-    length = jnp.linalg.norm(R, axis=0)
-    scale = jnp.where(length > 0, length, 1)
-    scaled = R / scale[None]
-    inverse = jax.scipy.linalg.solve_triangular(scaled, np.eye(len(R), dtype=R.dtype))
+    scaled, scale, inverse = _inverted(R)
     rounding = _rounding(R)
     condition = jnp.linalg.norm(scaled) * jnp.linalg.norm(lax.stop_gradient(inverse))
     spread = _expanded(expand, inverse, scale)
@@ -42,6 +39,23 @@ def covariance(
 
     found = lax.cond(is_regular, lambda: regular, singular)
     return found._replace(matrix=differentiable_if(is_regular, found.matrix))
+
+
+def root(
+    R: Float[Array, "free free"], expand: Float[Array, "parameters free"] | None
+) -> Float[Array, "parameters free"]:
+    """``G R^-1``, a root of the covariance, with the condition number of J and not its square."""
+    _, scale, inverse = _inverted(R)
+    return _expanded(expand, inverse, scale)
+
+
+def _inverted(R: Array) -> tuple[Array, Array, Array]:
+    """R with columns of length 1, their lengths, and its inverse."""
+    length = jnp.linalg.norm(R, axis=0)
+    scale = jnp.where(length > 0, length, 1)
+    scaled = R / scale[None]
+    inverse = jax.scipy.linalg.solve_triangular(scaled, np.eye(len(R), dtype=R.dtype))
+    return scaled, scale, inverse
 
 
 def _expanded(expand: Array | None, of: Array, scale: Array) -> Array:
@@ -83,9 +97,7 @@ def is_singular(R: Float[Array, "free free"]) -> Bool[Array, ""]:
 
 
 def _condition(R: Array) -> Array:
-    length = jnp.linalg.norm(R, axis=0)
-    scaled = R / jnp.where(length > 0, length, 1)[None]
-    inverse = jax.scipy.linalg.solve_triangular(scaled, np.eye(len(R), dtype=R.dtype))
+    scaled, _, inverse = _inverted(R)
     return jnp.linalg.norm(scaled) * jnp.linalg.norm(inverse)
 
 

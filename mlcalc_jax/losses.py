@@ -27,8 +27,8 @@ class Cost(Protocol):
 
     r are the residuals (model - y) / sigma. ``terms`` gives what each one costs. ``weights`` gives
     a and b of the local least-squares model: with ``a r`` as residuals and ``b dr`` as their
-    differential, it has the gradient of the cost (half of it) and a curvature that is never
-    negative.
+    differential, it has the gradient of the cost (half of it), and a curvature that descents can go
+    by. ``information`` gives the b of the cost's own curvature, of which the covariance is made.
     """
 
     def check(self, y: Any) -> None:
@@ -37,6 +37,13 @@ class Cost(Protocol):
     def terms(self, r: Points, y: Points) -> Points: ...
 
     def weights(self, r: Points, y: Points) -> tuple[Points, Points]: ...
+
+    def information(self, r: Points, y: Points) -> Points: ...
+
+
+#: Of the curvature with constant weights, the least that a descent goes by. Far from the data the
+#: cost itself may have none at all, and a step by so little of it would lead anywhere.
+_LEAST_CURVATURE = 0.3
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["scale"], meta_fields=["rho"])
@@ -72,15 +79,28 @@ class Loss:
         return C**2 * self.rho((r / C) ** 2)
 
     def weights(self, r: Points, y: Points) -> tuple[Points, Points]:
-        """Triggs' correction: ``b^2 = rho' + 2 z rho''`` (kept above zero), ``a = rho' / b``."""
+        """Triggs' correction ``b^2 = rho' + 2 z rho''``, not far below rho'; ``a = rho' / b``.
+
+        With ``b^2 = rho'`` it would be least squares reweighted, whose steps are safe and slow.
+        """
+        first, curvature = self._curved(r)
+        least = jnp.maximum(_LEAST_CURVATURE * first, jnp.finfo(r.dtype).tiny)
+        b = jnp.sqrt(jnp.maximum(curvature, least))
+        return first / b, b
+
+    def information(self, r: Points, y: Points) -> Points:
+        """``b^2 = rho' + 2 z rho''``, kept above zero."""
+        return jnp.sqrt(jnp.maximum(self._curved(r)[1], jnp.finfo(r.dtype).eps))
+
+    def _curved(self, r: Points) -> tuple[Points, Points]:
+        """``rho'`` and ``rho' + 2 z rho''``."""
         z = (r / jnp.asarray(self.scale, r.dtype)) ** 2
 
         def slope(z: Points) -> Points:
             return jax.jvp(self.rho, (z,), (jnp.ones_like(z),))[1]
 
         first, second = jax.jvp(slope, (z,), (jnp.ones_like(z),))
-        b = jnp.sqrt(jnp.maximum(first + 2 * z * second, jnp.finfo(z.dtype).eps))
-        return first / b, b
+        return first, first + 2 * z * second
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=[])
@@ -113,6 +133,10 @@ class Poisson:
         f = r + y
         weight = 1 / jnp.sqrt(jnp.where(f > 0, f, 1))
         return weight, weight
+
+    def information(self, r: Points, y: Points) -> Points:
+        """Fisher's, the same."""
+        return self.weights(r, y)[1]
 
 
 def soft_l1(scale: ArrayLike = 1.0) -> Loss:

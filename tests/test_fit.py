@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import iminuit
@@ -673,3 +675,139 @@ def test_trouble_on_the_way_is_a_status() -> None:
     constant = mc.fit(lambda p, x: p["a"] + 0 * x, {"a": 0.0}, X, Y)
     assert_allclose(constant.params["a"], Y.mean(), rtol=1e-12)
     assert_allclose(constant.stderr["a"], Y.std(ddof=1) / np.sqrt(60), rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["huber", "cauchy"])
+def test_a_robust_fit_starts_in_the_tail(loss: str) -> None:
+    """Outside fact: SciPy's cost from the true parameters; here most points begin as outliers."""
+    x = np.linspace(0, 4, 50)
+
+    def decay(p: Any, x: Any) -> Any:
+        return p["a"] * jnp.exp(-p["k"] * x) + p["c"]
+
+    def off(p: Any, y: np.ndarray) -> np.ndarray:
+        return (p[0] * np.exp(-p[1] * x) + p[2] - y) / 0.05
+
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        y = 3 * np.exp(-0.8 * x) + 0.5 + 0.05 * rng.normal(size=50)
+        a, k, c = np.array([3, 0.8, 0.5]) * np.exp(rng.uniform(-0.7, 0.7, 3))
+        fit = mc.fit(decay, {"a": a, "k": k, "c": c}, x, y, 0.05, loss=loss)
+        found = optimize.least_squares(off, [3, 0.8, 0.5], args=(y,), loss=loss, xtol=1e-15)
+        assert fit.success
+        assert fit.cost <= 2 * found.cost * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("value", [1e12, 1e20, 9.96921e36])
+def test_a_fill_value_is_an_outlier(value: float) -> None:
+    """Outside fact: the fit without that point, whose pull is C^2 / r."""
+    y = 1 + 2 * X + 0.05 * NOISE
+    start, loss = {"intercept": 0.8, "slope": 1.5}, mc.losses.cauchy(0.1)
+    without = mc.fit(mc.models.line, start, X, y, mask=np.arange(60) != 7, loss=loss)
+    y[7] = value
+    fit = mc.fit(mc.models.line, start, X, y, loss=loss)
+    assert fit.success
+    for name in start:
+        assert_allclose(fit.params[name], without.params[name], rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("transform", "bounds"),
+    [
+        ("log", {"amplitude": (0, None)}),
+        ("log", {"rate": (None, 10)}),
+        ("log", {"rate": (-1, 10)}),
+        ("reciprocal", {"amplitude": (0, None)}),
+        ("reciprocal", {"rate": (None, 10)}),
+        ("reciprocal", {"rate": (-5, 10)}),
+    ],
+)
+def test_bounds_beyond_the_range_of_a_transform(transform: str, bounds: Any) -> None:
+    """Outside fact: the fit without either; no bound is in the way."""
+    x = np.linspace(0, 4, 40)
+    y = 3 * np.exp(-0.7 * x) + 0.02 * np.sin(7 * x)
+    start, scale = {"amplitude": 1.0, "rate": 1.5}, getattr(mc.transforms, transform)
+
+    def decay(p: Any, x: Any) -> Any:
+        return p["amplitude"] * jnp.exp(-p["rate"] * x)
+
+    fit = mc.fit(decay, start, x, y, bounds=bounds, transforms={"rate": scale})
+    free = mc.fit(decay, start, x, y)
+    assert fit.success
+    assert fit.at_bound == []
+    assert_allclose(fit.params["rate"], free.params["rate"], rtol=1e-8)
+    held = mc.fit(decay, start, x, y, bounds={"rate": (1.0, None)}, transforms={"rate": scale})
+    assert held.at_bound == ["rate"]
+    assert_allclose(held.params["rate"], 1.0, rtol=1e-12)
+
+
+def test_bounds_and_fixed_follow_the_parameters() -> None:
+    """Whatever holds them: an ordered mapping, a class of the user's, one array."""
+    y = 5 * X + 1
+
+    def line(p: Any, x: Any) -> Any:
+        slope, offset = p.values() if isinstance(p, dict) else p
+        return slope * x + offset
+
+    ordered = OrderedDict(slope=1.0, offset=0.0)
+    fit = mc.fit(line, ordered, X, y, bounds={"slope": (0, 2)})
+    assert fit.at_bound == ["slope"]
+    assert_allclose(fit.params["slope"], 2, rtol=1e-12)
+    fit = mc.fit(line, ordered, X, y, fixed={"slope": True})
+    assert_allclose([*fit.params.values()], [1, 1], rtol=1e-9)
+    fit = mc.fit(line, np.array([1.0, 0.0]), X, y, fixed=np.array([True, False]))
+    assert_allclose(fit.params, [1, 1], rtol=1e-9)
+    both = SlopeAndOffset((0, 2), (None, None))
+    fit = mc.fit(lambda p, x: p.slope * x + p.offset, SlopeAndOffset(1.0, 0.0), X, y, bounds=both)
+    assert fit.at_bound == ["slope"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass
+class SlopeAndOffset:
+    """Parameters in a class of the user's."""
+
+    slope: Any
+    offset: Any
+
+
+def test_bands_far_from_zero() -> None:
+    """Outside fact: the band of the line of x less its mean, which loses no digits."""
+    x = 2_460_000.5 + np.linspace(0, 1, 60)  # a day, as a Julian date
+    y = np.sin(X) + 0.1 * NOISE
+    fit = mc.fit(mc.models.line, {"slope": 0.0, "intercept": 0.0}, x, y)
+    near = mc.fit(mc.models.line, {"slope": 0.0, "intercept": 0.0}, x - 2_460_001, y)
+    (low, high), (a, b) = fit.band(), near.band()
+    assert_allclose(high - low, b - a, rtol=1e-7)
+
+
+def test_case_bootstrap_of_counts() -> None:
+    """Outside fact: a constant rate refitted is the mean of what was drawn."""
+    counts = np.random.default_rng(3).poisson(1.3, 60).astype(float)
+    fit = mc.fit(lambda p, x: p["rate"] + 0 * x, {"rate": 1.0}, X, counts, loss="poisson")
+    samples = fit.bootstrap(500, kind="case")
+    assert samples.converged.all()
+    error = counts.std() / 60**0.5
+    assert_allclose(samples.params["rate"].mean(), counts.mean(), atol=4 * error / 500**0.5)
+    assert_allclose(samples.stderr["rate"], error, rtol=0.15)
+
+
+def test_masked_points_may_have_no_derivative_under_jit() -> None:
+    """Outside fact: the fit without them."""
+    x = np.linspace(0.0, 3.0, 30)
+    mask = x > 0
+    y = 2 * np.log(np.where(mask, x, 1)) + 1 + 0.01 * NOISE[:30]
+
+    def model(p: Any, x: Any) -> Any:
+        return p["a"] * jnp.log(x) + p["b"]
+
+    start = {"a": 1.0, "b": 0.0}
+    removed = mc.fit(model, start, x[mask], y[mask])
+    with jax.enable_x64(True):
+        rate = jax.jit(
+            jax.value_and_grad(lambda y: mc.fit(model, start, x, y, mask=mask).params["a"])
+        )
+        found, slope = jax.device_get(rate(y))
+    assert_allclose(found, removed.params["a"], rtol=1e-9)
+    assert slope[0] == 0
+    assert_allclose(slope @ y, found, rtol=1e-7)  # linear in y
