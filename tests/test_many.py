@@ -481,3 +481,18 @@ def test_not_inside_jit() -> None:
         jax.jit(lambda y: mc.fit_many(mc.models.line, {"slope": 1.0, "intercept": 0.0}, X, y))(
             np.ones((2, 25))
         )
+
+
+def test_outliers_of_any_size() -> None:
+    """Outside fact: the fits without those points, whose pull is C^2 / r."""
+    x = np.linspace(-1, 1, 40)
+    y = 2 * x + 1 + 0.1 * np.random.default_rng(4).normal(size=(8, 40))
+    start, loss = {"slope": 1.0, "intercept": 0.5}, mc.losses.cauchy(0.1)
+    counts = np.ones(y.shape, bool)
+    counts[np.arange(8), 3 * np.arange(8)] = False
+    without = mc.fit_many(mc.models.line, start, x, y, mask=counts, loss=loss)
+    y[~counts] = 10.0 ** np.arange(12, 36, 3)
+    fits = mc.fit_many(mc.models.line, start, x, y, loss=loss)
+    assert fits.success.all()
+    for name in start:
+        assert_allclose(fits.params[name], without.params[name], rtol=1e-6)

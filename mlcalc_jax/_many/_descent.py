@@ -168,6 +168,7 @@ class _Sums(NamedTuple):
     slope: tuple[Any, ...]
     square: tuple[Any, ...]
     chi_squared: Any  # None without a loss: the cost
+    size: Any  # of y as it counts there, squared; None without a robust loss: it is always the same
 
 
 class _State(NamedTuple):
@@ -206,6 +207,7 @@ class _Block:
             ),
             self.x,
         )
+        self.is_robust = self.loss is not None and not isinstance(self.loss, Poisson)
         self.predict = lanewise(
             self._of_one, len(self.starts), one_x, self.dtype, settings.has_shared_x
         )
@@ -239,6 +241,7 @@ class _Block:
             (zero,) * self.size,
             (zero,) * (self.size * (self.size + 1) // 2),
             None if self.loss is None else zero,
+            zero if self.is_robust else None,
         )
         damping, growth, *scale = self.damping
         status = jnp.full_like(self.taken, RUNNING)
@@ -255,7 +258,8 @@ class _Block:
     def _masked(self, values: Array) -> Array:
         return values if self.mask is None else jnp.where(self.mask, values, 0)
 
-    def _sums(self, at: tuple[Array, ...]) -> _Sums:
+    def _sums(self, at: tuple[Array, ...], is_exact: bool = False) -> _Sums:
+        """The sums at some parameters; ``is_exact``, with the curvature of the loss as it is."""
         numbers = [s[None] for s in self.starts]
         for k, value in zip(self.settings.free, at, strict=True):
             numbers[k] = value[None]
@@ -270,6 +274,10 @@ class _Block:
             a, b = self.loss.weights(r, self.counted_y)
             plain = a * r if isinstance(self.loss, Poisson) else r
             terms = [self._masked(self.loss.terms(r, self.counted_y)), plain * plain]
+            if self.is_robust:
+                terms.append((b * self._weighed(self.counted_y)) ** 2)
+            if is_exact:
+                b = self.loss.information(r, self.counted_y)
             r, columns = a * r, [b * column for column in columns]
             *terms, r = self._once([*terms, r])
             columns = self._once(columns)
@@ -278,7 +286,8 @@ class _Block:
         terms += [columns[i] * columns[j] for i in range(size) for j in range(i + 1)]
         out = self._added(terms)
         slope, square = out[ahead : ahead + size], out[ahead + size :]
-        return _Sums(out[0], tuple(slope), tuple(square), out[1] if ahead == 2 else None)
+        more = [*out[1:ahead], None, None]
+        return _Sums(out[0], tuple(slope), tuple(square), *more[:2])
 
     def _once(self, terms: list[Array]) -> list[Array]:
         """What many sums are made of; computed once, not for each of them.
@@ -339,15 +348,15 @@ class _Block:
         cost, promised = now.sums.cost, now.promised
         decrease = cost - there.cost
         is_finite = _is_finite(there)
-        is_level = jnp.abs(decrease) <= self._rounding(cost)
+        is_level = jnp.abs(decrease) <= self._rounding(there._replace(cost=cost))
         is_trusted = now.damping <= 1
         is_better = is_finite & ((decrease > 0) | (is_level & is_trusted))
         # Computed once: without the barrier, every selection below would compute it for itself.
         is_better, is_finite, is_level, is_first = lax.optimization_barrier(
             (is_better, is_finite, is_level, is_first)
         )
-        has_arrived = promised <= self._reached(cost)
-        is_exact = jnp.where(is_better, there.cost, cost) <= (4 * eps * self.size_of_y) ** 2
+        has_arrived = promised <= self._reached(now.sums)
+        is_exact = jnp.where(is_better, there.cost, cost) <= (4 * eps * self._size(there)) ** 2
         gain = jnp.where(is_better & (promised > 0), decrease / promised, 0)
         factor = jnp.maximum(1 / 3, 1 - (2 * jnp.clip(gain, -1, 2) - 1) ** 3)
         damping = now.damping * jnp.where(is_better, factor, now.growth)
@@ -398,8 +407,8 @@ class _Block:
             is_short &= jnp.abs(s) <= _SHORT * jnp.abs(a)
             is_tiny &= jnp.abs(s) <= 2 * self.eps * jnp.abs(a)
         ends = [
-            (is_short & (promised <= self._reached(sums.cost)), Status.GRADIENT_BELOW_TOLERANCE),
-            (is_short & (promised <= self._rounding(sums.cost)), Status.COST_CONVERGED),
+            (is_short & (promised <= self._reached(sums)), Status.GRADIENT_BELOW_TOLERANCE),
+            (is_short & (promised <= self._rounding(sums)), Status.COST_CONVERGED),
             (is_tiny & is_trusted, Status.STEP_CONVERGED),
             (is_tiny, Status.STALLED),
             (now.taken >= self.steps, Status.STEPS_USED),
@@ -416,13 +425,17 @@ class _Block:
             status=status,
         )
 
-    def _rounding(self, cost: Array) -> Array:
-        """What rounding hides of a change of the cost."""
-        return 2 * self.eps * (cost + jnp.sqrt(cost) * self.size_of_y)
+    def _size(self, sums: _Sums) -> Any:
+        """The length of y in the unit of the residuals, outliers left out."""
+        return self.size_of_y if sums.size is None else jnp.sqrt(sums.size)
 
-    def _reached(self, cost: Array) -> Array:
+    def _rounding(self, sums: _Sums) -> Array:
+        """What rounding hides of a change of the cost."""
+        return 2 * self.eps * (sums.cost + jnp.sqrt(sums.cost) * self._size(sums))
+
+    def _reached(self, sums: _Sums) -> Array:
         """Where a descent has arrived: the square of the part of r that is left to reach."""
-        return jnp.maximum(self.tolerance**2 * cost, (self.eps * self.size_of_y) ** 2)
+        return jnp.maximum(self.tolerance**2 * sums.cost, (self.eps * self._size(sums)) ** 2)
 
     def _has_nowhere_to_go(self, last: _State) -> Array:
         """Whether the undamped step promises less than rounding hides.
@@ -436,7 +449,7 @@ class _Block:
         scale = tuple(jnp.where(q > 0, q, 1) for q in square)
         d = solved(sums.square, slope, scale, jnp.zeros_like(sums.cost), stuck)
         promised = -sum(g * s for g, s in zip(slope, d, strict=True))
-        values = self.size_of_y + sum(
+        values = self._size(sums) + sum(
             jnp.abs(a) * jnp.sqrt(q) for a, q in zip(last.at, square, strict=True)
         )
         return promised <= 2 * self.eps * (sums.cost + jnp.sqrt(sums.cost) * values)
@@ -444,7 +457,8 @@ class _Block:
     def _described(self, last: _State, freedoms: Array) -> dict[str, Array]:
         """The result, the fits last: what the last sums say of its uncertainty."""
         size, settings = self.size, self.settings
-        square = list(last.sums.square)
+        sums = self._sums(last.at, is_exact=True) if self.is_robust else last.sums
+        square = list(sums.square)
         for k, fixed in enumerate(self.fixed):
             if fixed is not None:
                 for i, j in ((max(k, h), min(k, h)) for h in range(size)):
