@@ -27,6 +27,25 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jaxtyping.install_import_hook(_annotated(), f"{typechecker.__name__}.check")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--slow-share",
+        default="1/1",
+        metavar="K/N",
+        help="run the Kth of N shares of the slow tests, beside all others; 0/N runs none of them",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the slow tests of other shares."""
+    share, shares = map(int, config.getoption("--slow-share").split("/"))
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    left_out = {item for k, item in enumerate(slow) if k % shares != share - 1}
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=list(left_out))
+
+
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled_programs() -> Iterator[None]:
     """Each program keeps some memory mapped; Linux grants 65,530 maps, and XLA crashes beyond."""

@@ -10,6 +10,7 @@ from .test_experiments import Cli, cli, table
 __all__ = ["cli"]
 
 
+@pytest.mark.slow
 def test_slopes_finds_the_orders(
     cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -42,6 +43,7 @@ def test_derivatives_agrees_with_the_course(
         assert (tmp_path / "run" / name).exists()
 
 
+@pytest.mark.slow
 def test_surface_finds_the_saddle(cli: Cli, tmp_path: Path) -> None:
     """Outside fact: x^2 - y^2 has one critical point, a saddle with curvatures -2 and 2."""
     assert cli("surface", "--function", "x**2 - y**2", "--out", tmp_path / "run") == 0

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "experiments" / "notebooks").glob("*.py"))
 
 
+@pytest.mark.slow
 def test_readme_s_python_runs(tmp_path: Path) -> None:
     """Every Python block, one after another, in an interpreter where a warning is an error."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)

@@ -44,6 +44,7 @@ def assert_same_numbers(a: Path, b: Path) -> None:
         np.testing.assert_array_equal(first[name], second[name])
 
 
+@pytest.mark.slow
 def test_fit_heights_gives_the_course_s_numbers(
     cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,6 +122,7 @@ def test_both_jacobians_give_the_same_path(cli: Cli, tmp_path: Path) -> None:
     np.testing.assert_allclose(paths["backprop"]["cost"], paths["grad"]["cost"], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_draw_curve_learns_the_user_s_points(cli: Cli, tmp_path: Path) -> None:
     """Points from a CSV file, an animation as HTML, and a cost that has fallen."""
     points = tmp_path / "points.csv"
@@ -388,6 +390,7 @@ def test_benchmarks_run(cli: Cli, tmp_path: Path) -> None:
     assert all(float(row["rate"]) > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_peers_of_many_fits_find_the_same() -> None:
     """A benchmark of different answers would be none."""
     peers = importlib.import_module("experiments.benchmarks._many_peers")

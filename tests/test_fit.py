@@ -248,6 +248,7 @@ def test_profile_of_a_tied_parameter_within_bounds() -> None:
         assert_allclose(found.fun - fit.cost, wanted, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_profiles_that_cannot_be() -> None:
     line = {"slope": 1.0}
     fit = mc.fit(mc.models.line, line, X, Y, tie=lambda p: {**p, "intercept": 2 * p["slope"]})
@@ -299,6 +300,7 @@ def test_a_robust_line_resists_an_outlier() -> None:
     assert abs(float(mc.straight_line(X, y).slope) - 2) > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [mc.gauss_newton(), mc.newton(), mc.levenberg_marquardt(1.0), optax.lbfgs()],
@@ -436,6 +438,7 @@ def test_a_bootstrap_ends() -> None:
     subprocess.run([sys.executable, "-c", OFTEN], check=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_derivative_of_a_fit_by_its_data() -> None:
     """Outside fact: the line's closed form; a nonlinear fit's central differences."""
     with jax.enable_x64(True):
@@ -511,6 +514,7 @@ def test_vmap_is_a_loop() -> None:
     assert fits.success.all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [None, optax.adam(0.1)], ids=["default", "adam"])
 def test_constants_inside_a_users_jit(method: Any) -> None:
     """Outside fact: the same fit outside it."""
@@ -711,6 +715,7 @@ def test_a_fill_value_is_an_outlier(value: float) -> None:
         assert_allclose(fit.params[name], without.params[name], rtol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("transform", "bounds"),
     [

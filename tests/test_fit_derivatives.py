@@ -76,6 +76,7 @@ def test_central_differences(options: dict[str, Any]) -> None:
         assert_allclose(slope, (a - b) / (2 * h), rtol=1e-5, atol=1e-5 * size)
 
 
+@pytest.mark.slow
 def test_as_many_points_as_parameters() -> None:
     """Outside fact: of two points the slope has the variance (s1^2 + s2^2) / (x2 - x1)^2."""
 
@@ -87,6 +88,7 @@ def test_as_many_points_as_parameters() -> None:
     assert_allclose(jax.grad(variance)(SIGMA[:2]), expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_no_derivative_where_nothing_is_determined() -> None:
     """Outside fact: a / sigma^2 with x = 0 tells nothing of a; a neighbour in a batch is a line."""
     weights = np.stack([X, 0 * X])

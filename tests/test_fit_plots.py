@@ -91,6 +91,7 @@ def test_bands_of_a_global_fit() -> None:
         mc.plots.fit(varied, prediction=True)
 
 
+@pytest.mark.slow
 def test_contours(fitted: mc.Fit) -> None:
     """Outside fact: an ellipse of joint confidence reaches sqrt(2 F) standard errors."""
     ax = mc.plots.contours(fitted, "mu", "sigma", resolution=11, labels={"mu": "mu / mm"})

@@ -38,6 +38,7 @@ def both(fit: mc.Fit) -> np.ndarray:
     return np.array([[tree[name] for name in NAMES] for tree in (fit.params, fit.stderr)])
 
 
+@pytest.mark.slow
 @few
 @given(seeds, factors)
 def test_scaling_y_scales_amplitude_and_offset(seed: int, factor: float) -> None:

@@ -51,6 +51,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("model", [mc.models.gaussian_peak, normalised], ids=["peak", "summed"])
 def test_every_lane_is_a_fit(model: Any, name: str) -> None:

@@ -52,6 +52,7 @@ class Player:
             self.canvas.callbacks.process("key_press_event", event)
 
 
+@pytest.mark.slow
 def test_a_whole_game_by_events(home: Path) -> None:
     """Clicks beside the map do nothing; the phone is found; the floor appears; then the next."""
     player = Player("holes", 3)
@@ -88,6 +89,7 @@ def test_a_whole_game_by_events(home: Path) -> None:
     plt.close(player.view.figure)
 
 
+@pytest.mark.slow
 def test_keys() -> None:
     """Arrows and Enter dip, u takes back, h helps, r reveals, others are left alone."""
     player = Player("dunes", 2, practice=True)
@@ -121,6 +123,7 @@ def test_practice_keeps_no_score(home: Path) -> None:
     plt.close(player.view.figure)
 
 
+@pytest.mark.slow
 def test_a_lost_game_hurries_and_reveals() -> None:
     """From dip 22 on it says hurry; with 26 the floor is revealed."""
     session = sandpit.Session("bowl", 0)
@@ -132,6 +135,7 @@ def test_a_lost_game_hurries_and_reveals() -> None:
     assert "over" in told[26]
 
 
+@pytest.mark.slow
 def test_the_blind_level_shows_no_arrow() -> None:
     """Depth alone, in words and on the map."""
     player = Player("blind", 2)
@@ -164,6 +168,7 @@ def test_the_terminal(home: Path) -> None:
     assert play_text(sandpit.Session("bowl"), io.StringIO("3 3\n"), io.StringIO()) == 1
 
 
+@pytest.mark.slow
 def test_transcripts_replay_bit_for_bit(tmp_path: Path) -> None:
     """Undo and reveal included; written after every move."""
     file = tmp_path / "game.json"
@@ -242,6 +247,7 @@ def test_a_game_that_cannot_be_saved_goes_on(
     plt.close(player.view.figure)
 
 
+@pytest.mark.slow
 def test_in_jupyter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A click as ipympl's canvas sends it from the page is a dip."""
     import nbformat
