@@ -29,6 +29,7 @@ Starts = dict[str, np.ndarray]
 Axes = list[Values]
 
 _PRODUCTS = 1 << 22  # entries of a product of matrices that are held at once
+_ROWS = 256  # with points of their own to count, taken together
 _CENTRES, _WIDTHS = 96, 8
 
 
@@ -123,14 +124,19 @@ def _axis(x: Any, y: Any) -> Values:
 
 
 def _best_of_each(make: Callable[[Axes], Grid], x: Any, y: Any, mask: Any) -> Starts:
-    """The best row of a grid for each row of y, with its linear parameters."""
+    """The best row of a grid for each row of y, with its linear parameters.
+
+    Last bits depend on how a row's sums are computed, and so does its choice between like shapes.
+    Rows that count all points, or those of one mask for all, are therefore computed in one way, and
+    those with points of their own to count in another, whatever the other rows are.
+    """
     from scipy import sparse  # here: SciPy takes its time to import
 
     axes = [_axis(axis, y) for axis in x]
-    is_finite = np.isfinite(y)
-    if not is_finite.all():
-        mask = is_finite if mask is None else is_finite & mask
-        y = np.where(is_finite, y, 0)
+    shared = np.ones(y.shape[1], bool) if mask is None or mask.ndim == 2 else mask
+    counts = np.isfinite(y) if mask is None else np.isfinite(y) & mask
+    own = np.flatnonzero((counts != shared).any(axis=1))
+    y, counts = np.where(counts, y, 0), counts[own]
     if y.shape[1] > CELLS:
         # Sums over cells of neighbours, and how many there are in each.
         cell = cells_of(axes)
@@ -138,19 +144,18 @@ def _best_of_each(make: Callable[[Axes], Grid], x: Any, y: Any, mask: Any) -> St
             (np.ones(cell.size, y.dtype), (np.arange(cell.size), cell)), (cell.size, max(cell) + 1)
         )
         axes = [np.bincount(cell, axis) / np.bincount(cell) for axis in axes]
-        y = (y if mask is None else np.where(mask, y, 0)) @ into
-        count = np.bincount(cell) if mask is None else np.atleast_2d(mask).astype(y.dtype) @ into
-        count = count[0] if np.ndim(count) == 2 and len(count) == 1 < len(y) else count
-    else:
-        count = np.ones(y.shape[1]) if mask is None else np.asarray(mask, float)
-        y = y * count.astype(y.dtype)
+        y, counts, shared = y @ into, counts.astype(y.dtype) @ into, np.bincount(cell, shared)
     grid = make(axes)
+    best = np.zeros((3, len(y)))
     step = max(1, _PRODUCTS // len(grid.shapes))
-    parts = [
-        _bests(grid, y[k : k + step], count[k : k + step] if count.ndim == 2 else count)
-        for k in range(0, len(y), step)
-    ]
-    row, height, offset = (np.concatenate(part) for part in zip(*parts, strict=True))
+    if len(own) < len(y):
+        for k in range(0, len(y), step):
+            best[:, k : k + step] = _bests(grid, y[k : k + step], shared.astype(float))
+    for k in range(0, len(own), _ROWS):
+        some = np.resize(np.arange(k, min(k + _ROWS, len(own))), _ROWS)  # so all sums are of a size
+        best[:, own[some]] = _bests(grid, y[own[some]], counts[some])
+    row, height, offset = best
+    row = row.astype(int)
     starts = {name: values[row] for name, values in grid.numbers.items()}
     if grid.height:
         starts[grid.height] = height * np.broadcast_to(grid.factor, len(grid.shapes))[row]

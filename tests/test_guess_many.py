@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 import mlcalc_jax as mc
 
@@ -70,3 +70,22 @@ def test_rows_do_not_know_of_each_other(case: Case) -> None:
     for name, values in among.items():
         assert np.isfinite(values).all(), name
         assert_allclose(values[4:], alone[name], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("points", [25, 400])
+@every_model
+def test_a_bad_row_changes_no_bit(case: Case, points: int) -> None:
+    """A NaN in a row, or a mask of its own, and the others' starts are the same bit for bit."""
+    x, y, _ = simulated(case, points)
+    y, mask = y.astype(np.float32), np.ones((FITS, y.shape[1]), bool)
+    bad, masked = y.copy(), mask.copy()
+    bad[7, 3], masked[40, 3], rest = np.nan, False, np.setdiff1d(np.arange(FITS), [7, 40])
+    guess = case.model.guess_many
+    for given, spoilt in (
+        ((y, None), (bad, None)),
+        ((y, mask[0]), (bad, mask[0])),
+        ((y, mask), (bad, masked)),
+    ):
+        alone, among = guess(x, *given), guess(x, *spoilt)
+        for name in alone:
+            assert_array_equal(among[name][rest], alone[name][rest])

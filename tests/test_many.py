@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -81,6 +82,39 @@ def test_every_lane_is_a_fit(model: Any, name: str) -> None:
                 np.sqrt(np.diag(found.covariance[row])),
                 [found.stderr[k][row] for k in sorted(free)],
             )
+
+
+@jax.custom_jvp
+def sine(x: Any) -> Any:
+    return jnp.sin(x)
+
+
+@sine.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    return sine(*primals), jnp.cos(primals[0]) * tangents[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "plain"),
+    [
+        (
+            lambda p, x: jnp.abs(p["a"] + 1 / (1j * p["b"] * x)) + jnp.imag(p["a"] * jnp.exp(1j)),
+            lambda p, x: jnp.sqrt(p["a"] ** 2 + (p["b"] * x) ** -2) + p["a"] * jnp.sin(1.0),
+        ),
+        (lambda p, x: p["a"] * sine(x) + p["b"], lambda p, x: p["a"] * jnp.sin(x) + p["b"]),
+    ],
+    ids=["complex", "custom derivative"],
+)
+def test_steps_of_models(model: Any, plain: Any) -> None:
+    """Outside fact: the same model without complex numbers, or without a derivative of its own."""
+    x = np.linspace(0.1, 3, 25)
+    noise = np.random.default_rng(0).normal(0, 0.1, (3, 25))
+    y = np.asarray(plain({"a": 1.2, "b": 0.8}, x), float) + noise
+    found, other = (mc.fit_many(m, {"a": 1.0, "b": 0.7}, x, y) for m in (model, plain))
+    assert found.success.all()
+    for name in ("a", "b"):
+        assert_allclose(found.params[name], other.params[name], rtol=1e-6)
+        assert_allclose(found.stderr[name], other.stderr[name], rtol=1e-6)
 
 
 @pytest.mark.slow
@@ -393,6 +427,32 @@ def test_each_has_its_own_end() -> None:
     assert (twins.status == mc.Status.SINGULAR).all()
     assert np.isnan(twins.stderr["a"]).all()
     assert "3 fits, 0 converged" in twins.report()
+    without_error = replace(twins, status=np.full(3, mc.Status.COST_CONVERGED))
+    assert "median standard error nan" in without_error.report()
+
+
+class Sliced:
+    """No more than a shape, a dtype and slices."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def __getitem__(self, where: slice) -> np.ndarray:
+        return self.array[where]
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", ">i2"])
+def test_data_of_any_kind(dtype: str) -> None:
+    """In the order of bytes of another machine, and read by slices: the same bits."""
+    y = (100 * peaks(3)[0]).astype(dtype)
+    own = y.astype(np.dtype(dtype).newbyteorder("="))
+    start, x, mask = {"slope": 1.0, "intercept": 0.0}, X.astype(dtype), own > 50
+    plain = mc.fit_many(mc.models.line, start, x.astype(own.dtype), own, mask=mask)
+    assert plain.cost.dtype == (np.float64 if dtype == ">f8" else np.float32)
+    for data in ((x, y, mask), (Sliced(x), Sliced(y), Sliced(mask))):
+        found = mc.fit_many(mc.models.line, start, *data[:2], mask=data[2])
+        assert found.cost.dtype == plain.cost.dtype
+        assert_array_equal(found.cost, plain.cost)
 
 
 def test_threads_are_kept_and_never_shared() -> None:
@@ -459,6 +519,13 @@ def test_other_data_compile_nothing() -> None:
         ({"bounds": {"mu": 2.0}}, ValueError, "low, high"),
         ({"params": None, "model": lambda p, x: p * x}, ValueError, "no guess"),
         ({"tolerance": 0.0}, ValueError, "above zero"),
+        ({"tolerance": np.full(3, 1e-4)}, ValueError, "one number"),
+        ({"loss": mc.losses.huber(np.ones(25))}, ValueError, "for all fits"),
+        (
+            {"params": {"a.b": 1.0, "a": {"b": 0.0}}},
+            ValueError,
+            r"\['a'\]\['b'\] and .*\['a.b'\] have one name",
+        ),
     ],
 )
 def test_wrong_input(
@@ -476,12 +543,24 @@ def test_wrong_input(
         mc.fit_many(**(given | change))
 
 
-def test_not_inside_jit() -> None:
+@pytest.mark.parametrize(
+    "traced",
+    [
+        lambda t: {"y": t * np.ones((2, 25))},
+        lambda t: {"bounds": {"slope": (t, None)}},
+        lambda t: {"fixed": {"slope": t > 0}},
+        lambda t: {"loss": mc.losses.huber(t)},
+        lambda t: {"loss": mc.losses.Loss(lambda z: t * z)},
+        lambda t: {"tolerance": t},
+        lambda t: {"model": lambda p, x: p["slope"] * x + t * p["intercept"]},
+    ],
+    ids=["y", "bounds", "fixed", "loss", "rho", "tolerance", "model"],
+)
+def test_not_inside_jit(traced: Any, annotations_unchecked: None) -> None:
     """A TypeError that says what to use."""
+    given = {"model": mc.models.line, "params": {"slope": 1.0, "intercept": 0.0}, "x": X}
     with pytest.raises(TypeError, match="use fit"):
-        jax.jit(lambda y: mc.fit_many(mc.models.line, {"slope": 1.0, "intercept": 0.0}, X, y))(
-            np.ones((2, 25))
-        )
+        jax.jit(lambda t: mc.fit_many(**({"y": np.ones((2, 25)), **given} | traced(t))))(1.0)
 
 
 def test_outliers_of_any_size() -> None:

@@ -95,6 +95,22 @@ def test_other_settings_are_refused(tmp_path: Path, options: dict[str, Any], nam
         fitted(tmp_path / "a.zarr", resume=True, **options)
 
 
+@pytest.mark.parametrize(
+    ("names", "named"), [(("a", "a/b"), "'a' beside 'a/b'"), (("a", ".."), r"'\.\.'")]
+)
+def test_names_that_cannot_be_stored(tmp_path: Path, names: Any, named: str) -> None:
+    """A line that names them, and nothing is written."""
+    with pytest.raises(ValueError, match=f"out cannot store .*{named}"):
+        mc.fit_many(
+            lambda p, x: p[names[0]] * x + p[names[1]],
+            dict.fromkeys(names, 1.0),
+            X,
+            np.ones((2, 25)),
+            out=tmp_path / "a.zarr",
+        )
+    assert not list(tmp_path.iterdir())
+
+
 def test_one_writes_at_a_time(tmp_path: Path) -> None:
     """A second run on the same output is refused while the first is there."""
     refused: list[str] = []

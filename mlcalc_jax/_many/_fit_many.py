@@ -17,7 +17,7 @@ from ..losses import Poisson
 from . import _run
 from ._descent import Settings
 from ._fits import ManyFits
-from ._input import Bounds, Input, checked
+from ._input import Bounds, Input, checked, storable
 from ._store import Store, digest, opened
 
 
@@ -73,7 +73,7 @@ def fit_many(
         mask: which points count, (points,) or (fits, points); so rows of different length are
             padded. What is masked may be NaN.
         loss: one of :mod:`mlcalc_jax.losses`, or its name: "soft_l1", "huber", "cauchy", "arctan",
-            "poisson" (maximum likelihood for counts).
+            "poisson" (maximum likelihood for counts). Its numbers are those of all fits and points.
         bounds: (low, high) by the name of a parameter, each a number or one for each fit; None for
             no bound.
         fixed: names of parameters that stay at their start; or a mapping of names to True, False or
@@ -97,10 +97,12 @@ def fit_many(
         NON_FINITE.
 
     Raises:
-        TypeError: parameters or data that are not real numbers; a model that is no function.
+        TypeError: parameters or data that are not real numbers; a model that is no function;
+            anything that is traced.
         ValueError: no fits; shapes that do not go together, or go together in two ways; sigma that
             is not above zero, counts below zero; an unknown name in ``bounds`` or ``fixed``; bounds
-            that do not rise, or without the start; an ``out`` of other settings.
+            that do not rise, or without the start; parameters of one name, or of names that ``out``
+            cannot store; an ``out`` of other settings.
         FileExistsError, BlockingIOError: ``out`` is there already, or is being written.
         OSError: the disk is full, or may not be written.
 
@@ -108,15 +110,21 @@ def fit_many(
     Counts: Laurence and Chromy, Efficient maximum likelihood estimator fitting of histograms
     (2010).
     """
-    if holds_tracer((params, x, y, sigma, mask)):
+    given = (model, params, x, y, sigma, mask, loss, bounds, fixed, steps, tolerance)
+    if holds_tracer((given, getattr(loss, "rho", None))):
         raise TypeError("fit_many takes arrays of numbers; inside jit or vmap use fit")
     steps = _check.count("steps", steps)
     if tolerance is not None:
         _check.positive("tolerance", tolerance)
+        if np.ndim(tolerance):
+            raise ValueError(f"tolerance must be one number, got shape {np.shape(tolerance)}")
+        tolerance = float(tolerance)
     if resume and out is None:
         raise ValueError("resume needs out, the results to carry on with")
     with _check.traceable(model_name(model) if callable(model) else "the model"):
         data = checked(model, params, x, y, sigma, mask, loss, bounds, fixed)
+        if out is not None:
+            storable(data.names)
         settings = Settings(
             model,
             data.treedef,

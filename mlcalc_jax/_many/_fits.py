@@ -53,7 +53,8 @@ class ManyFits:
             name = jax.tree_util.keystr(path, simple=True, separator=".")
             if some.size:
                 values, errors = np.asarray(leaf[:])[some], np.asarray(error[:])[some]
-                spread = np.median(errors[np.isfinite(errors)]) if errors.size else np.nan
+                errors = errors[np.isfinite(errors)]
+                spread = np.median(errors) if errors.size else np.nan
                 middle = np.median(values)
                 lines.append(f"{name:>12}  median {middle:.6g}, median standard error {spread:.2g}")
         return "\n".join(lines)

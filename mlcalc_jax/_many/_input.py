@@ -148,12 +148,16 @@ def checked(
     fits = int(y.shape[0])
     x, has_shared_x = _predictors(x, y)
     loss = loss_of(loss)
+    if several := [np.shape(leaf) for leaf in jax.tree.leaves(loss) if np.ndim(leaf)]:
+        raise ValueError(
+            f"each number of a loss must be one for all fits and points, got shape {several[0]}"
+        )
     if sigma is not None:
         if isinstance(loss, Poisson):
             raise ValueError("counts have their own variance: a Poisson loss takes no sigma")
         sigma = _of_points("sigma", _data("sigma", sigma)[0], y)
     if mask is not None:
-        mask = mask if _is_on_disk(mask) else np.asarray(mask)
+        mask = _sliced(mask) if _is_on_disk(mask) else np.asarray(mask)
         if mask.dtype != bool:
             raise TypeError(f"mask must be True or False, got dtype {mask.dtype}")
         mask = _of_points("mask", mask, y)
@@ -187,17 +191,36 @@ def _is_on_disk(array: Any) -> bool:
     return not is_plain and hasattr(array, "shape") and hasattr(array, "dtype")
 
 
+class _Sliced:
+    """An array of what has no more than ``shape``, ``dtype`` and slices."""
+
+    def __init__(self, given: Any) -> None:
+        self.given, self.shape, self.dtype = given, tuple(given.shape), np.dtype(given.dtype)
+        self.ndim = len(self.shape)
+
+    def __getitem__(self, where: Any) -> np.ndarray:
+        return np.asarray(self.given[where])
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return np.asarray(self.given[:], dtype)
+
+
+def _sliced(given: Any) -> Any:
+    is_array = hasattr(given, "ndim") and hasattr(given, "__array__")
+    return given if is_array else _Sliced(given)
+
+
 def _data(name: str, given: Any) -> tuple[Any, np.dtype[Any]]:
     """An array of real numbers, and the precision to compute in."""
     if _is_on_disk(given):
         if np.dtype(given.dtype).kind not in "fiu":
             raise TypeError(f"{name} must be real numbers, got dtype {given.dtype}")
-        array = given
+        array = _sliced(given)
     else:
         array = np.asarray(given)
         if array.dtype.kind not in "iu":  # those are converted window by window
             array = np.asarray(_check.real_array(name, given))
-    kind = np.dtype(array.dtype)
+    kind = np.dtype(array.dtype).newbyteorder("=")
     is_single = kind == np.float32 or (kind != np.float64 and kind.itemsize < 4)
     return array, np.dtype(np.float32 if is_single else np.float64)
 
@@ -210,7 +233,7 @@ def _flat(array: np.ndarray, points: int) -> np.ndarray:
 def _predictors(x: Any, y: Any) -> tuple[Any, bool]:
     """x with its points in one axis, and whether it is of all fits."""
     grid = tuple(y.shape[1:])
-    leaves = [leaf if _is_on_disk(leaf) else np.asarray(_check.real_array("x", leaf))
+    leaves = [_sliced(leaf) if _is_on_disk(leaf) else np.asarray(_check.real_array("x", leaf))
               for leaf in jax.tree.leaves(x)]  # fmt: skip
     if not leaves:
         raise ValueError("x holds nothing")
@@ -250,8 +273,11 @@ def _starts(params: Any, fits: int, dtype: Any) -> tuple[list[str], list[np.ndar
     if not leaves:
         raise ValueError("params holds no parameter: expected a pytree of numbers")
     names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
-    starts = []
-    for name, (_, leaf) in zip(names, leaves, strict=True):
+    starts, places = [], dict[str, str]()
+    for name, (path, leaf) in zip(names, leaves, strict=True):
+        place = "params" + jax.tree_util.keystr(path)
+        if (other := places.setdefault(name, place)) != place:
+            raise ValueError(f"{other} and {place} have one name, {name!r}: rename one")
         if not _check.is_numeric(leaf):
             raise TypeError(f"params[{name!r}] must be a number or one for each fit, got {leaf!r}")
         start = np.asarray(_check.real_array(f"params[{name!r}]", leaf)).astype(dtype, copy=False)
@@ -261,6 +287,17 @@ def _starts(params: Any, fits: int, dtype: Any) -> tuple[list[str], list[np.ndar
             )
         starts.append(start)
     return names, starts, treedef
+
+
+def storable(names: list[str]) -> None:
+    """Raise if the array of a parameter cannot lie in a Zarr group beside the others."""
+    paths = [[part for part in name.replace("\\", "/").split("/") if part] for name in names]
+    for k, (name, path) in enumerate(zip(names, paths, strict=True)):
+        others = (names[i] for i, p in enumerate(paths) if i != k and p[: len(path)] == path)
+        if other := next(others, None):
+            raise ValueError(f"out cannot store parameter {name!r} beside {other!r}: rename one")
+        if {".", ".."} & set(path):
+            raise ValueError(f"out cannot store a parameter of the name {name!r}: rename it")
 
 
 @lru_cache(maxsize=32)

@@ -20,6 +20,7 @@ _ELEMENTWISE = {
     *("acosh", "atanh", "logistic", "erf", "erfc", "erf_inv", "lgamma", "digamma", "square"),
     *("gt", "lt", "ge", "le", "eq", "ne", "and", "or", "not", "is_finite", "select_n", "clamp"),
     *("convert_element_type", "copy", "stop_gradient", "add_any"),
+    *("real", "imag", "complex", "conj"),
 }
 _CALLS = {"jit", "pjit", "closed_call"}
 
@@ -138,7 +139,8 @@ def _run(jaxpr: Any, consts: Sequence[Any], given: Sequence[Any], points: int) -
 def _step(eqn: Any, operands: list[Any], points: int) -> list[Any]:
     name = eqn.primitive.name
     if all(isinstance(operand, _Known) for operand in operands):
-        results = eqn.primitive.bind(*(operand.value for operand in operands), **eqn.params)
+        params = eqn.primitive.get_bind_params(eqn.params)
+        results = eqn.primitive.bind(*(operand.value for operand in operands), **params)
         return [_Known(r) for r in (results if eqn.primitive.multiple_results else [results])]
     if name in _CALLS:
         inner = eqn.params["jaxpr"]
@@ -154,7 +156,7 @@ def _step(eqn: Any, operands: list[Any], points: int) -> list[Any]:
     shape = jnp.broadcast_shapes(*(dual.value.shape for dual in duals))
     values = [jnp.broadcast_to(dual.value, shape) for dual in duals]
     result = eqn.primitive.bind(*values, **eqn.params)
-    if not jnp.issubdtype(result.dtype, jnp.floating):
+    if not jnp.issubdtype(result.dtype, jnp.inexact):
         return [_Dual(result)]
     if name == "exp" and result.dtype == jnp.float64:
         # In a loop of its own it is faster than among the sums over points; not so in float32.
