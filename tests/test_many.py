@@ -141,6 +141,21 @@ def test_every_lane_is_a_fit_under_a_loss(loss: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("loss", ["huber", "cauchy"])
+def test_a_start_in_the_tail_of_a_loss(loss: str) -> None:
+    """Outside fact: ``fit``, from where no residual counts as in least squares."""
+    y = 2 * X + 1 + np.random.default_rng(0).normal(0, 0.3, (2, 25))
+    y[:, 4] += 8
+    start = {"slope": 2.0, "intercept": 50.0}
+    found = mc.fit_many(mc.models.line, start, X, y, loss=loss)
+    assert found.success.all()
+    for row in range(2):
+        single = mc.fit(mc.models.line, start, X, y[row], loss=loss)
+        for k in start:
+            assert abs(found.params[k][row] - single.params[k]) < 1e-5 * single.stderr[k]
+
+
+@pytest.mark.slow
 def test_fixed_and_bounded_fit_by_fit() -> None:
     """Outside fact: ``fit`` with what belongs to the row."""
     y, start = peaks(12)
