@@ -87,7 +87,7 @@ def fit_many(
         polish: whether float32 fits that have not converged are repeated in float64.
         out: a folder for the results, a Zarr group; needs ``mlcalc_jax[stream]``.
         resume: whether to carry on with a group that is there and was made with these settings. (Of
-            the data, shape and first and last rows are compared.)
+            y, and of x, sigma and mask of each fit, shape and first and last rows are compared.)
         progress: called with the number of fits that are done and that of all, as they come; True
             shows a bar, and needs tqdm.
 
@@ -130,10 +130,10 @@ def fit_many(
             data.treedef,
             data.free,
             data.has_shared_x,
-            absolute_sigma or isinstance(data.loss, Poisson),
-            covariance,
+            bool(absolute_sigma or isinstance(data.loss, Poisson)),
+            bool(covariance),
         )
-        run = _Run(data, settings, tolerance, steps, polish, told(progress, " fits"))
+        run = _Run(data, settings, tolerance, steps, bool(polish), told(progress, " fits"))
         return run.in_memory() if out is None else run.on_disk(Path(out).expanduser(), resume)
 
 
@@ -219,8 +219,11 @@ class _Run:
     def _described(self) -> dict[str, Any]:
         """Everything the results depend on, as JSON."""
         data, (tolerance, steps, polish) = self.data, self.options
-        model = data.model
-        leaves, structure = jax.tree.flatten((data.loss,))
+        of_each_fit = not data.has_shared_x
+        weights = {
+            name: None if array is None else digest(array, ends=array.ndim > 1)
+            for name, array in (("sigma", data.sigma), ("mask", data.mask))
+        }
         limited = {
             name: [None if end is None else digest(end) for end in pair]
             for name, *pair in zip(data.names, data.low, data.high, strict=True)
@@ -230,17 +233,17 @@ class _Run:
             "format": 1,
             "jax": jax.__version__,
             "device": jax.local_devices()[0].device_kind,
-            "model": f"{model_name(model)} {_code_of(data)}",
+            "model": f"{model_name(data.model)} {_code_of_model(data)}",
             "parameters": data.names,
             "fits": data.fits,
             "dtype": data.dtype.name,
-            "y": digest(data.y),
-            "x": digest(*jax.tree.leaves(data.x)),
+            "y": digest(data.y, ends=True),
+            "x": digest(*jax.tree.leaves(data.x), ends=of_each_fit),
             "start": "guess" if data.guess else digest(*data.starts),
-            "sigma": None if data.sigma is None else digest(data.sigma),
+            "sigma": weights["sigma"],
             "absolute_sigma": self.settings.absolute_sigma,
-            "mask": None if data.mask is None else digest(data.mask),
-            "loss": f"{structure} {[float(leaf) for leaf in leaves]}" if data.loss else None,
+            "mask": weights["mask"],
+            "loss": None if data.loss is None else _code_of_loss(data),
             "bounds": limited,
             "fixed": [[data.names[k] for k in range(len(data.names)) if k not in data.free], held],
             "covariance": self.settings.wants_covariance,
@@ -250,8 +253,8 @@ class _Run:
         }
 
 
-def _code_of(data: Input) -> str:
-    """A digest of what the model computes."""
+def _code_of_model(data: Input) -> str:
+    """A digest of what the model and its derivative compute."""
     number = jax.ShapeDtypeStruct((), data.dtype)
     x = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
@@ -260,9 +263,39 @@ def _code_of(data: Input) -> str:
         data.x,
     )
     params = jax.tree.unflatten(data.treedef, [number] * len(data.names))
-    with jax.enable_x64(data.dtype == np.float64):
-        closed = jax.make_jaxpr(data.model)(params, x)
-    of = hashlib.sha256(str(closed.jaxpr).encode())
-    for constant in closed.consts:
-        of.update(np.asarray(constant).tobytes())
+    return _code_of(
+        lambda p, x: jax.jvp(lambda p: data.model(p, x), (p,), (p,)), data.dtype, params, x
+    )
+
+
+def _code_of_loss(data: Input) -> str:
+    """The kind of loss, a digest of what it computes, and its numbers."""
+    r = jax.ShapeDtypeStruct((data.points,), data.dtype)
+    code = _code_of(
+        lambda loss, r, y: (loss.terms(r, y), loss.weights(r, y)), data.dtype, data.loss, r, r
+    )
+    scales = [float(leaf) for leaf in jax.tree.leaves(data.loss)]
+    return f"{type(data.loss).__name__} {code} {scales}"
+
+
+def _code_of(function: Any, dtype: np.dtype[Any], *arguments: Any) -> str:
+    """A digest of what a function computes, the arrays it closes over at any depth included."""
+    with jax.enable_x64(dtype == np.float64):
+        outermost = jax.make_jaxpr(function)(*arguments)
+    of = hashlib.sha256(str(outermost).encode())
+
+    def add(jaxpr: Any) -> None:
+        literals = (v.val for equation in jaxpr.eqns for v in equation.invars if hasattr(v, "val"))
+        for constant in (*getattr(jaxpr, "consts", ()), *literals):
+            of.update(digest(np.asarray(constant)).encode())
+        for equation in jaxpr.eqns:
+            for inner in jax.tree.leaves(equation.params, is_leaf=_is_jaxpr):
+                if _is_jaxpr(inner):
+                    add(inner)
+
+    add(outermost)
     return of.hexdigest()[:16]
+
+
+def _is_jaxpr(value: Any) -> bool:
+    return hasattr(value, "eqns")

@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,9 @@ class Store:
 
     Raises:
         FileExistsError: there is something at ``path``, and ``resume`` is not said.
-        ValueError: it was made with other settings, or not by this package.
+        ValueError: it was made with other settings, or not by this package, or is damaged.
         BlockingIOError: another process is writing to it.
+        NotADirectoryError: what it should lie in is a file.
     """
 
     def __init__(
@@ -63,11 +65,14 @@ class Store:
         processes: int = 1,
     ) -> None:
         zarr, filelock = _zarr()
+        path = path.resolve()  # so that there is one lock, by whatever links it is reached
         self.path, self.fits, self.window_size = path, fits, window
         self.process, self.processes = process, processes
         is_there = path.exists()
         if is_there and not resume:
             raise FileExistsError(f"{path.name} exists: resume=True carries on with it")
+        if path.parent.exists() and not path.parent.is_dir():
+            raise NotADirectoryError(f"{path.parent.name} is a file: {path.name} cannot be in it")
         path.parent.mkdir(parents=True, exist_ok=True)
         tail = str(process) if processes > 1 and process else ""
         self.lock = filelock.FileLock(path.with_name(f".{path.name}.lock{tail}"))
@@ -83,10 +88,13 @@ class Store:
                 for unfinished in path.rglob("*.partial"):  # of chunks, by a run that was killed
                     unfinished.unlink()
             _together("created")
-            self.group = zarr.open_group(path, mode="r+")
-            _same_settings(path.name, dict(self.group.attrs).get("fit_many"), settings)
             self.names = [*(name for name in arrays if name != _LAST), _LAST]
-            self.arrays = {name: self.group[name] for name in self.names}
+            with _readable(path):
+                group = zarr.open_group(path, mode="r+")
+                there = dict(group.attrs)["fit_many"].items()
+            _same_settings(path.name, dict(there), settings)
+            with _readable(path):
+                self.arrays = {name: group[name] for name in self.names}
         except BaseException:
             self.lock.release()
             raise
@@ -105,6 +113,10 @@ class Store:
 
     def is_done(self, start: int, stop: int) -> bool:
         """Whether a window is there, whole: every checksum is verified."""
+        first = str(start // self.window_size)
+        for name, array in self.arrays.items():  # Zarr reads a chunk that is missing as its fill
+            if not self.path.joinpath(name, "c", first, *["0"] * (array.ndim - 1)).exists():
+                return False
         try:
             if (self.arrays[_LAST][start:stop] == RUNNING).any():
                 return False
@@ -129,28 +141,42 @@ def opened(path: Path) -> ManyFits:
     zarr, _ = _zarr()
     if not path.exists():
         raise FileNotFoundError(f"there is no {path.name}")
-    try:
+    with _readable(path):
         group = zarr.open_group(path, mode="r")
         settings = dict(group.attrs)["fit_many"]
+        names = settings["parameters"]
+        return ManyFits(
+            {name: group[f"params/{name}"] for name in names},
+            {name: group[f"stderr/{name}"] for name in names},
+            group["covariance"] if settings["covariance"] else None,
+            *(group[name] for name in ("cost", "chi_squared", "degrees_of_freedom")),
+            *(group[name] for name in ("status", "iterations")),
+        )
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Inside it, whatever Zarr raises says that the group is none of ours, or damaged."""
+    try:
+        yield
+    except PermissionError:
+        raise
     except Exception as error:
-        raise ValueError(f"{path.name} was not written by fit_many") from error
-    names = settings["parameters"]
-    return ManyFits(
-        {name: group[f"params/{name}"] for name in names},
-        {name: group[f"stderr/{name}"] for name in names},
-        group["covariance"] if settings["covariance"] else None,
-        *(group[name] for name in ("cost", "chi_squared", "degrees_of_freedom")),
-        *(group[name] for name in ("status", "iterations")),
-    )
+        raise ValueError(
+            f"{path.name} was not written by fit_many, or a zarr.json in it is lost or damaged: "
+            "move it away, and fit again"
+        ) from error
 
 
-def digest(*arrays: Any) -> str:
-    """Of the shape, the dtype and the first and last rows of arrays: what tells data apart."""
+def digest(*arrays: Any, ends: bool = False) -> str:
+    """Of the shape, the dtype and the values of arrays; of the first and last rows of large ones.
+
+    With ``ends``, which is for what may be larger than memory, 64 rows at each end are read.
+    """
     of = hashlib.sha256()
     for array in arrays:
         of.update(repr((array.shape, str(array.dtype))).encode())
-        rows = (slice(0, 64), slice(-64, None)) if array.ndim else ((),)
-        for some in rows:
+        for some in (slice(0, 64), slice(-64, None)) if ends else ((),):
             of.update(np.ascontiguousarray(array[some]).tobytes())
     return of.hexdigest()[:16]
 
@@ -184,9 +210,7 @@ def _created(
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _same_settings(name: str, there: Any, wanted: Mapping[str, Any]) -> None:
-    if not isinstance(there, Mapping):
-        raise ValueError(f"{name} was not written by fit_many")
+def _same_settings(name: str, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     for key, value in wanted.items():
         if there.get(key) != value:
             raise ValueError(
