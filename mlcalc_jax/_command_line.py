@@ -14,7 +14,16 @@ import numpy as np
 
 from . import _command_many, data
 from ._fit import fit
-from ._options import BAD_INPUT, CONVERGED, NOT_CONVERGED, limits, list_of_models, model_of, numbers
+from ._options import (
+    BAD_INPUT,
+    CONVERGED,
+    NOT_CONVERGED,
+    limits,
+    list_of_models,
+    model_of,
+    names,
+    numbers,
+)
 from ._path import Status
 from ._problem import model_name
 from ._result import Fit
@@ -44,13 +53,26 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("models", help="list the models and their parameters")
     add = commands.add_parser("fit", help="fit a model to columns of a CSV file").add_argument
-    add("file", help="a CSV file with a header")
-    add("--x", required=True, help="column of the predictor, or several with commas between them")
+    add(
+        "file",
+        help="a CSV file; the columns of one without a header, whose first row is numbers, are "
+        "called 0, 1, ...",
+    )
+    add(
+        "--x",
+        required=True,
+        help="column of the predictor, or several with commas between them; a name with a comma "
+        "in it in double quotes",
+    )
     add("--y", required=True, help="column of the response")
     add("--sigma", help="column of the standard deviations of y")
     add("--absolute-sigma", action="store_true", help="sigma is in the unit of y")
     add("--model", required=True, help="one of the models, or FILE.py:FUNCTION for f(params, x)")
-    add("--start", help="NAME=VALUE,... of the parameters; the model's own guess unless given")
+    add(
+        "--start",
+        help="NAME=VALUE,... of the parameters, NAME=VALUE:VALUE:... of a vector; "
+        "the model's own guess unless given",
+    )
     add("--fixed", help="NAME,... to leave at their start")
     add("--bounds", help="NAME=LOW:HIGH,...; either may be left out")
     add("--loss", help="soft_l1, huber, cauchy, arctan or poisson")
@@ -96,23 +118,24 @@ def _explore(options: argparse.Namespace) -> int:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    names = options.x.split(",")
-    wanted = [*names, options.y, *([options.sigma] if options.sigma else [])]
+    predictors = names(options.x)
+    wanted = [*predictors, options.y, *([options.sigma] if options.sigma else [])]
     columns = dict(zip(wanted, data.read_columns(options.file, wanted), strict=True))
-    x: Any = tuple(columns[name] for name in names)
+    x: Any = tuple(columns[name] for name in predictors)
     out = (options.out or Path(f"fit-{Path(options.file).stem}")).expanduser().absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out.name} already holds something: choose another --out")
     if not 0 < options.level < 1:
         raise ValueError(f"level must be between 0 and 1, got {options.level}")
+    start = numbers("start", options.start) if options.start else {}
     found = fit(
         model_of(options.model),
-        numbers("start", options.start) if options.start else None,
-        x if len(names) > 1 else x[0],
+        {name: np.asarray(value) for name, value in start.items()} or None,
+        x if len(predictors) > 1 else x[0],
         columns[options.y],
         columns[options.sigma] if options.sigma else None,
         absolute_sigma=options.absolute_sigma,
-        fixed=options.fixed.split(",") if options.fixed else (),
+        fixed=names(options.fixed) if options.fixed else (),
         bounds=limits(options.bounds) if options.bounds else None,
         loss=options.loss,
     )
@@ -150,7 +173,7 @@ def _draw(found: Fit, options: argparse.Namespace, folder: Path) -> None:
 
     ax = plots.fit(
         found,
-        x_label=options.x_label or options.x,
+        x_label=options.x_label or names(options.x)[0],
         y_label=options.y_label or options.y,
         level=options.level,
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ._many import ManyFits, fit_many
-from ._options import CONVERGED, NOT_CONVERGED, STOPPED, limits, model_of, numbers
+from ._options import CONVERGED, NOT_CONVERGED, STOPPED, limits, model_of, names, numbers
 
 
 def add_to(commands: Any) -> None:
@@ -27,7 +27,11 @@ def add_to(commands: Any) -> None:
     add("--sigma", type=Path, help="file of the standard deviations, of one fit or of all")
     add("--absolute-sigma", action="store_true", help="sigma is in the unit of the data")
     add("--mask", type=Path, help="file of which points count, of one fit or of all")
-    add("--start", help="NAME=VALUE,... of the parameters; the model's own guess unless given")
+    add(
+        "--start",
+        help="NAME=VALUE,... of the parameters, NAME=VALUE:VALUE:... of a vector; "
+        "the model's own guess unless given",
+    )
     add("--fixed", help="NAME,... to leave at their start")
     add("--bounds", help="NAME=LOW:HIGH,...; either may be left out")
     add("--loss", help="soft_l1, huber, cauchy, arctan or poisson")
@@ -35,7 +39,12 @@ def add_to(commands: Any) -> None:
     add("--steps", type=int, default=100, help="at most so many evaluations a fit (100)")
     add("--tolerance", type=float, help="of convergence; 1e-4 in float32, 1e-8 in float64")
     add("--polish", action="store_true", help="repeat in float64 what float32 did not finish")
-    add("--out", type=Path, help="Zarr group for the results; fits-FILE.zarr")
+    add(
+        "--out",
+        type=Path,
+        help="Zarr group for the results, fits-FILE.zarr unless given; maps of --pixels are beside "
+        "it, in OUT.png",
+    )
     add("--resume", action="store_true", help="carry on with an --out that is there")
 
 
@@ -45,7 +54,10 @@ def run(options: argparse.Namespace) -> int:
     image = y.shape[:-1] if options.pixels else None
     if image is not None and len(image) < 2:
         raise ValueError(f"--pixels needs (rows, columns, points), got shape {y.shape}")
-    out = (options.out or Path(f"fits-{options.file.stem}.zarr")).expanduser()
+    out = (options.out or Path(f"fits-{options.file.stem}.zarr")).expanduser().absolute()
+    picture = out.with_name(f"{out.name}.png") if image is not None and len(image) == 2 else None
+    if picture and picture.exists() and not out.exists():  # else it is of the run to carry on with
+        raise ValueError(f"{picture.name} exists: choose another --out, or move it away")
 
     def of_fits(file: Path) -> Any:
         """Of one fit, or of all as y is."""
@@ -63,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
             mask=of_fits(options.mask) if options.mask else None,
             loss=options.loss,
             bounds=limits(options.bounds) if options.bounds else None,
-            fixed=options.fixed.split(",") if options.fixed else (),
+            fixed=names(options.fixed) if options.fixed else (),
             covariance=options.covariance,
             steps=options.steps,
             tolerance=options.tolerance,
@@ -80,8 +92,7 @@ def run(options: argparse.Namespace) -> int:
         return STOPPED
     print(found.report())
     print(f"\nresults: {out.name}")
-    if image is not None and len(image) == 2:
-        picture = out.with_suffix(".png")
+    if image is not None and picture is not None:
         _draw(found, image, picture)
         print(f"maps: {picture.name}")
     if not found.success.any():
@@ -125,7 +136,7 @@ def _array(file: Path) -> Any:
 def _predictors(files: str | None, y: Any, of_fits: Any) -> Any:
     """What the files hold; or the indices of the points, column first as x is in an image."""
     if files:
-        x = tuple(of_fits(Path(file)) for file in files.split(","))
+        x = tuple(of_fits(Path(file)) for file in names(files))
         return x if len(x) > 1 else x[0]
     axes = [np.arange(float(size)) for size in y.shape[1:]]
     return axes[0] if len(axes) == 1 else tuple(np.meshgrid(*axes[::-1], indexing="xy"))
@@ -137,14 +148,14 @@ def _draw(found: ManyFits, image: tuple[int, int], file: Path) -> None:
     mpl.use("Agg")
     from . import plots
 
-    names = list(found.params)
-    rows = -(-(len(names) + 1) // 2)
+    parameters = list(found.params)
+    rows = -(-(len(parameters) + 1) // 2)
     with plots.style():
         figure = plots.figure(10, 4 * rows)
         axes = figure.subplots(rows, 2, squeeze=False).ravel()
-        for name, ax in zip(names, axes, strict=False):
+        for name, ax in zip(parameters, axes, strict=False):
             plots.parameter_map(found, name, image, ax=ax)
-        plots.status_map(found, image, ax=axes[len(names)])
-        for ax in axes[len(names) + 1 :]:
+        plots.status_map(found, image, ax=axes[len(parameters)])
+        for ax in axes[len(parameters) + 1 :]:
             ax.remove()
         figure.savefig(file)

@@ -1,5 +1,6 @@
 """What the commands share: exit codes, and what their options mean."""
 
+import csv
 import importlib.util
 import inspect
 from collections.abc import Callable
@@ -55,15 +56,25 @@ def list_of_models() -> str:
     return "\n".join(lines)
 
 
-def numbers(option: str, text: str) -> dict[str, float]:
-    """``NAME=VALUE,...``"""
-    found = {}
+def names(text: str) -> list[str]:
+    """``NAME,...``; a name with a comma in it stands in double quotes."""
+    cells = next(csv.reader([text], skipinitialspace=True))
+    return [cell.strip() for cell in cells or [""]]
+
+
+def numbers(option: str, text: str) -> dict[str, float | list[float]]:
+    """``NAME=VALUE,...``; a vector is ``NAME=VALUE:VALUE:...``."""
+    found: dict[str, float | list[float]] = {}
     for part in text.split(","):
         name, _, value = part.partition("=")
         try:
-            found[name.strip()] = float(value)
+            first, *more = (float(one) for one in value.split(":"))
         except ValueError:
-            raise ValueError(f"--{option} must be NAME=VALUE,..., got {part!r}") from None
+            raise ValueError(
+                f"--{option} must be NAME=VALUE,..., or NAME=VALUE:VALUE:... for a vector, "
+                f"got {part!r}"
+            ) from None
+        found[name.strip()] = [first, *more] if more else first
     return found
 
 

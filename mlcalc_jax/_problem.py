@@ -244,7 +244,7 @@ class LeastSquares:
             raise ValueError(f"{name} asks for a parameter {missing}{given}") from missing
         except jax.errors.TracerArrayConversionError as error:
             raise ValueError(f"{name} calls NumPy: write it with jax.numpy instead") from error
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, IndexError) as error:
             raise ValueError(
                 f"{name} fails at params of shape {_shapes(params)} and x of shape {_shapes(x)}: "
                 f"{error}"

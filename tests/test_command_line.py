@@ -20,6 +20,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with data and a model of the user's."""
     rows = [f"{a},{b},0.02" for a, b in zip(X, Y, strict=True)]
     (tmp_path / "data.csv").write_text("\n".join(["t,signal,error", *rows]))
+    (tmp_path / "dup.csv").write_text("t,y,y\n1,2,3\n2,3,4\n")
+    (tmp_path / "plain.csv").write_text("".join(f"{k},{1 + 2 * k}\n" for k in range(10)))
     (tmp_path / "mine.py").write_text("def cool(p, t):\n    return p['a'] / (1 + p['k'] * t)\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -82,6 +84,26 @@ def test_a_fit_that_does_not_converge_says_so(
     assert not found["converged"]
 
 
+def test_a_file_without_a_header_loses_no_point(folder: Path) -> None:
+    """Outside fact: the file has ten rows."""
+    plain = ["fit", "plain.csv", "--x", "0", "--y", "1", "--model", "polynomial"]
+    assert main([*plain, "--start", "coefficients=0:1:0", "--out", "out"]) == 0
+    found = json.loads((folder / "out" / "fit.json").read_text())
+    assert found["points"] == 10
+    values = [parameter["value"] for parameter in found["parameters"].values()]
+    assert_allclose(values, [1, 2, 0], atol=1e-9)
+
+
+def test_names_with_commas_and_blanks(folder: Path) -> None:
+    """A comma within double quotes belongs to the name; blanks beside one do not."""
+    (folder / "comma.csv").write_text('"t, s",y\n0,1\n1,3\n2,5\n')
+    lines = ["fit", "comma.csv", "--x", '"t, s"', "--y", "y", "--model", "gaussian_peak"]
+    start = ["--start", "amplitude=0,mu=1,sigma=1,offset=2", "--fixed", "mu, sigma,offset"]
+    main([*lines, *start, "--out", "out"])
+    found = json.loads((folder / "out" / "fit.json").read_text())["parameters"]
+    assert [name for name in found if not found[name]["fixed"]] == ["amplitude"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -96,6 +118,10 @@ def test_a_fit_that_does_not_converge_says_so(
         ([*BASE, "--model", "line", "--fixed", "pitch"], "fixed names 'pitch'"),
         ([*BASE, "--model", "line", "--level", "95"], "level must be between 0 and 1"),
         ([*BASE, "--model", "line", "--out", "."], "already holds something"),
+        ([*BASE, "--model", "polynomial", "--start", "coefficients=1"], "params of shape"),
+        ([*BASE, "--model", "line", "--start", "slope=1:b"], "VALUE:VALUE:... for a vector"),
+        (["fit", "dup.csv", "--x", "t", "--y", "y", "--model", "line"], "has 2 columns 'y'"),
+        (["fit", "plain.csv", "--x", "t", "--y", "y", "--model", "line"], "columns are 0, 1"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -27,6 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     x0, y0 = rng.uniform(3, 5, (2, 50, 1, 1))
     light = 100 * np.exp(-((across - x0) ** 2 + (down - y0) ** 2) / (2 * 1.3**2)) + 8
     np.save(tmp_path / "spots.npy", rng.poisson(light).astype(np.uint16))
+    (tmp_path / "image.png").write_text("the user's own")
     np.savez(tmp_path / "truth.npz", x0=x0.ravel(), y0=y0.ravel(), amplitude=amplitude)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -46,7 +47,7 @@ def test_pixels_of_an_image(folder: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "48 fits, 47 converged" in done.stdout
-    assert (folder / "fits-image.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "fits-image.zarr.png").read_bytes().startswith(b"\x89PNG")
     found = mc.ManyFits.open(folder / "fits-image.zarr")
     truth = np.load("truth.npz")["amplitude"].ravel()
     pulls = (found.params["amplitude"][:] - truth) / found.stderr["amplitude"][:]
@@ -130,6 +131,13 @@ def test_stopped(
         ([*SPOTS, "--bounds", "sigma=2"], "--bounds must be NAME=LOW:HIGH"),
         ([*SPOTS, "--steps", "0"], "steps"),
         ([*SPOTS, "--sigma", "time.npy"], "takes no sigma"),
+        ([*SPOTS, "--out", "time.npy/a.zarr"], "time.npy is a file"),
+        ([*SPOTS, "--fixed", "x0, y0, sigma,amplitude,offset"], "every parameter is fixed"),
+        ([*PIXELS, "--out", "image"], "image.png exists: choose another --out"),
+        (
+            ["fit-many", "image.npy", "--model", "polynomial", "--start", "coefficients=1"],
+            "polynomial fails at params of shape {'coefficients': ()}",
+        ),
     ],
 )
 def test_wrong_input(

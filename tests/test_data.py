@@ -181,6 +181,8 @@ BAD_COLUMNS = [
     ("a,b\n1,2\n3\n", r"line 3: 1 cell\(s\), expected 2 as in the first row"),
     ("a,b\n1,2,3\n", r"line 2: 3 cell\(s\), expected 2"),
     ("a,b\n", "has a header but no rows"),
+    ("a,a\n1,2\n", "has 2 columns 'a'"),
+    ("1,2\n3,4\n", "has no column 'a'; its columns are 0, 1"),
     ("", "is empty"),
     ("\n\n", "is empty"),
     (b"a,b\n1,\xff\xfe\n", "is not a CSV file of UTF-8 text"),
@@ -205,6 +207,9 @@ def test_missing_file(tmp_path: Path, read: Callable[[Path], Any]) -> None:
 def test_only_column(tmp_path: Path) -> None:
     """Outside fact: the header as written."""
     assert mc.data.only_column(_write(tmp_path, "height\n170\n")) == "height"
+    path = _write(tmp_path, "170\n171\n")
+    assert mc.data.only_column(path) == "0"
+    assert_array_equal(mc.data.read_columns(path, ["0"]), [[170, 171]])
     with pytest.raises(ValueError, match="has the columns a, b: say which"):
         mc.data.only_column(_write(tmp_path, "a,b\n1,2\n"))
 

@@ -44,31 +44,44 @@ def read_rows(path: str | Path) -> list[Row]:
 def read_columns(path: str | Path, columns: Sequence[str]) -> list[Float[np.ndarray, "rows"]]:
     """Columns of finite numbers, by the names in the header of a CSV file.
 
+    A first row whose cells are all numbers is no header: the columns are then called 0, 1, ...
+
     Raises:
         OSError: the file cannot be read.
-        ValueError: a column is missing, has no rows, or holds a cell that is no finite number.
+        ValueError: a column is missing, or there are two of its name; it has no rows, or holds a
+            cell that is no finite number.
     """
-    header, *rows = read_rows(path)
-    missing = [name for name in columns if name not in header.cells]
-    if missing:
-        known = ", ".join(header.cells)
-        raise ValueError(f"{path} has no column {missing[0]!r}; its columns are {known}")
+    names, rows = _named(read_rows(path))
+    for name in columns:
+        if name not in names:
+            known = ", ".join(names)
+            raise ValueError(f"{path} has no column {name!r}; its columns are {known}")
+        if names.count(name) > 1:
+            raise ValueError(f"{path} has {names.count(name)} columns {name!r}")
     if not rows:
         raise ValueError(f"{path} has a header but no rows")
-    return [numbers(path, rows, header.cells.index(name)) for name in columns]
+    return [numbers(path, rows, names.index(name)) for name in columns]
 
 
 def only_column(path: str | Path) -> str:
-    """The name of the column of a CSV file that has just one.
+    """The name of the column of a CSV file that has just one, 0 where there is no header.
 
     Raises:
         OSError: the file cannot be read.
         ValueError: it has several columns.
     """
-    names = read_rows(path)[0].cells
+    names, _ = _named(read_rows(path))
     if len(names) != 1:
         raise ValueError(f"{path} has the columns {', '.join(names)}: say which")
     return names[0]
+
+
+def _named(rows: list[Row]) -> tuple[list[str], list[Row]]:
+    """The names of the columns, and the rows of data."""
+    first = rows[0].cells
+    if None in map(parse_number, first):
+        return first, rows[1:]
+    return [str(place) for place in range(len(first))], rows
 
 
 def numbers(path: str | Path, rows: Sequence[Row], column: int) -> Float[np.ndarray, "rows"]:
