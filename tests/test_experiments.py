@@ -476,6 +476,27 @@ def test_localise_with_wrong_input(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--frames", 1, "--molecules", 1), "of 1 spots could be used, too few to compare"),
+        (("--frames", 150, "--background", 0), "% of the spots could be used"),
+    ],
+)
+def test_localise_without_enough_spots(
+    cli: Cli,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[object, ...],
+    message: str,
+) -> None:
+    """It fails, and says why; what was found is there."""
+    assert cli("localise", "--out", tmp_path / "run", *arguments) == 1
+    assert message in capsys.readouterr().err
+    assert (tmp_path / "run" / "localisations.npz").exists()
+
+
+@pytest.mark.slow
 def test_sandpit_arena_counts_what_play_counts(cli: Cli, tmp_path: Path) -> None:
     """The table's win rates are those of the package; wrong input is said in a sentence."""
     options = ("--quick", "--levels", "bowl", "--sweep", "bowl")
