@@ -23,12 +23,19 @@ class _Unpacked:
         self.__name__ = getattr(f, "__name__", type(f).__name__)
 
     def __call__(self, params: Any, x: Any) -> Any:
-        return jnp.asarray(self.f(x, *(params[k] for k in range(len(params)))))
+        y = jnp.asarray(self.f(x, *(params[k] for k in range(len(params)))))
+        return y if y.ndim else jnp.broadcast_to(y, jnp.shape(x)[-1:])
 
 
-@lru_cache(maxsize=256)
+_known = lru_cache(maxsize=256)(_Unpacked)
+
+
 def _model(f: Callable[..., Any]) -> _Unpacked:
-    return _Unpacked(f)
+    try:
+        hash(f)
+    except TypeError:  # a dataclass that is not frozen: it may have changed since the last call
+        return _Unpacked(f)
+    return _known(f)
 
 
 def curve_fit(
@@ -58,32 +65,33 @@ def curve_fit(
     Arguments and returns are those of ``scipy.optimize.curve_fit``. The model must be written with
     plain operators or ``jax.numpy``: it is compiled, and its derivatives are exact, so ``jac`` is
     not needed. There is one method, Levenberg-Marquardt, and it takes bounds; the tolerances are
-    accepted and not needed. A lambda written anew in every call is compiled anew.
+    accepted and not needed. A lambda written anew in every call is compiled anew, and so is a
+    callable that has no hash.
 
     Returns:
-        ``popt, pcov``, and with ``full_output`` also ``infodict`` (with the :class:`Fit` as
-        ``infodict["fit"]``), ``mesg`` and ``ier`` (1 to 4 for success).
+        ``popt, pcov``, and with ``full_output`` also ``infodict``, ``mesg`` and ``ier`` (1 to 4 for
+        success). The keys of ``infodict`` are ``nfev``, ``fvec`` and ``fit``, the :class:`Fit`;
+        those of MINPACK's factorisation (``fjac``, ``ipvt``, ``qtf``) are not there.
 
     Raises:
         ValueError: unsuitable input, as from :func:`mlcalc_jax.fit`.
         RuntimeError: the fit did not converge.
         TypeError: an unusable model.
     """
-    p0 = np.ones(_number_of_parameters(f)) if p0 is None else np.atleast_1d(np.asarray(p0))
+    p0 = _between(bounds, _number_of_parameters(f)) if p0 is None else np.atleast_1d(_floats(p0))
     if p0.ndim != 1:
         raise ValueError(f"p0 must be one-dimensional, got shape {p0.shape}")
     if nan_policy not in (None, "raise", "omit"):
         raise ValueError(f'nan_policy must be None, "raise" or "omit", got {nan_policy!r}')
     if method not in (None, "lm", "trf", "dogbox"):
         raise ValueError(f'method must be "lm", "trf" or "dogbox", got {method!r}')
-    y = np.asarray(ydata)
     is_matrix = sigma is not None and np.ndim(sigma) == 2
     policy: Literal["raise", "omit"] = "omit" if nan_policy == "omit" else "raise"
     result = fit(
         _model(f),
-        _start(p0, bounds),
-        _as_array(xdata),
-        y.astype(float) if y.dtype.kind in "iu" else y,
+        p0,
+        _floats(xdata),
+        _floats(ydata),
         None if is_matrix else sigma,
         y_covariance=sigma if is_matrix else None,
         absolute_sigma=absolute_sigma,
@@ -126,15 +134,13 @@ def _number_of_parameters(f: Callable[..., Any]) -> int:
     return len(places) - 1
 
 
-def _start(p0: np.ndarray, bounds: Any) -> np.ndarray:
-    """The start; as in SciPy, ones that lie outside the bounds go between them."""
-    start = p0.astype(float) if p0.dtype.kind in "iu" else p0
-    low, high = (np.broadcast_to(b, start.shape) for b in _ends(bounds))
-    if (start == 1).all() and ((start < low) | (start > high)).any():
-        with np.errstate(invalid="ignore"):
-            middle = (low + high) / 2
-        start = np.where(np.isfinite(middle), middle, np.where(np.isfinite(low), low + 1, high - 1))
-    return start
+def _between(bounds: Any, number: int) -> np.ndarray:
+    """SciPy's start: halfway between two bounds, 1 inside a single one, 1 where there is none."""
+    low, high = (np.broadcast_to(end, number) for end in _ends(bounds))
+    has_low, has_high = np.isfinite(low), np.isfinite(high)
+    with np.errstate(invalid="ignore"):
+        starts = [(low + high) / 2, low + 1, high - 1]
+    return np.select([has_low & has_high, has_low, has_high], starts, 1.0)
 
 
 def _pair(bounds: Any) -> Any:
@@ -152,9 +158,10 @@ def _ends(bounds: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(low, float), np.asarray(high, float)
 
 
-def _as_array(xdata: Any) -> Any:
-    x = np.asarray(xdata)
-    return x.astype(float) if x.dtype.kind in "iu" else x
+def _floats(values: Any) -> np.ndarray:
+    """An array; of floats where it holds whole numbers or booleans."""
+    array = np.asarray(values)
+    return array.astype(float) if array.dtype.kind in "iub" else array
 
 
 def _loss(loss: Any, f_scale: float) -> Any:

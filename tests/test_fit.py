@@ -595,6 +595,64 @@ def test_curve_fit_is_scipys() -> None:
         mc.curve_fit(model, X, broken, P0)
 
 
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        ([2, -np.inf], [3, np.inf]),
+        ([2, -np.inf], [np.inf, 0.5]),
+        (-9, 9),
+        optimize.Bounds([-np.inf, 3], [0.2, np.inf]),
+    ],
+)
+def test_curve_fit_starts_where_scipy_does(bounds: Any) -> None:
+    """Outside fact: SciPy's start, as its model sees it first."""
+    seen: list[Any] = []
+
+    def line(x: Any, a: Any, b: Any) -> Any:
+        seen.append((float(a), float(b)))
+        return a * x + b
+
+    expected, _ = optimize.curve_fit(line, X, Y, bounds=bounds)
+    popt, _, info, _, _ = mc.curve_fit(_line, X, Y, bounds=bounds, full_output=True)
+    assert_allclose(info["fit"].start, seen[0])
+    assert_allclose(popt, expected, rtol=1e-5)
+
+
+def _line(x: Any, a: Any, b: Any) -> Any:
+    return a * x + b
+
+
+def test_curve_fit_moves_no_start() -> None:
+    """Outside fact: SciPy refuses a start outside the bounds, be it one of ones."""
+    bounds = ([2, -9], [3, 9])
+    with pytest.raises(ValueError, match="outside of provided bounds"):
+        optimize.curve_fit(_line, X, Y, [1, 1], bounds=bounds)
+    with pytest.raises(ValueError, match=r"starts at 1\.0, outside its bounds"):
+        mc.curve_fit(_line, X, Y, [1, 1], bounds=bounds)
+
+
+def test_curve_fit_takes_what_scipy_takes() -> None:
+    """Outside fact: scipy.optimize.curve_fit of the same models and data."""
+
+    @dataclass
+    class Power:
+        exponent: float
+
+        def __call__(self, x: Any, a: Any) -> Any:
+            return a * x**self.exponent
+
+    power = Power(2.0)
+    assert_allclose(mc.curve_fit(power, X, Y)[0], optimize.curve_fit(power, X, Y)[0], rtol=1e-6)
+    power.exponent = 1.0
+    assert_allclose(mc.curve_fit(power, X, Y)[0], optimize.curve_fit(power, X, Y)[0], rtol=1e-6)
+    popt, pcov = mc.curve_fit(lambda x, a: a, X, Y)
+    assert_allclose(popt, [Y.mean()], rtol=1e-12)
+    assert_allclose(pcov, [[Y.var(ddof=1) / 60]], rtol=1e-9)
+    for y in (Y, X < 1):
+        popt, _ = mc.curve_fit(_line, X > 0, y)
+        assert_allclose(popt, optimize.curve_fit(_line, X > 0, y)[0], rtol=1e-6)
+
+
 def test_report_says_what_matters() -> None:
     """Outside fact: the numbers of the fit itself."""
     fit = mc.fit(mc.models.gaussian_peak, START, X, Y, SIGMA, fixed="offset")
