@@ -63,6 +63,25 @@ def real_array(name: str, value: Any, dtype: Any = float) -> Any:
     return array if floating(array.dtype) and not is_bare else array.astype(dtype)
 
 
+def arrays_of_lists(x: Any, y: Any) -> Any:
+    """``x`` with each list (or tuple) of plain numbers as an array, bare ones as precise as y."""
+    of_y = getattr(y, "dtype", None)
+    of_bare = of_y if of_y is not None and floating(of_y) else float
+
+    def is_numbers(part: Any) -> bool:
+        return type(part) in (list, tuple) and {int, float, *_NUMPYS} >= {*map(type, part)} != set()
+
+    def array(part: Any) -> Any:
+        if not is_numbers(part):
+            return part
+        return np.asarray(part, of_bare if {int, float} >= {*map(type, part)} else None)
+
+    return x if hasattr(x, "dtype") else jax.tree.map(array, x, is_leaf=is_numbers)
+
+
+_NUMPYS = (np.float32, np.float64)  # of which list(array) is made
+
+
 def finite(name: str, array: Any, where: Any = True) -> None:
     """Raise if a concrete ``array`` has a NaN or an infinity where ``where`` holds."""
     if is_concrete(array) and is_concrete(where):

@@ -1,6 +1,6 @@
 """Least squares to convergence, with uncertainties: the front door."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from . import _check
 from ._converge import State, Trace, converge, is_unsatisfying, second_damping, trace_of
-from ._global import gathered
+from ._global import Together, by_set, end_to_end
 from ._linear import cost_and_curvature
 from ._linearity import is_linear
 from ._minimise import checked_cost, minimise
@@ -60,8 +60,9 @@ def fit(
     Minimises chi-squared, ``sum(((model(params, x) - y) / sigma)^2)``, or what the residuals cost
     under another ``loss``. Compiled once for a model and shapes of data: other data, another start
     or other bounds compile nothing. Works under ``jit`` and ``vmap``, and ``grad`` differentiates
-    parameters, standard errors and covariance by the data (implicit function theorem; first
-    derivatives only, NaN where the data do not determine the parameters).
+    parameters, standard errors and covariance by the data, by fixed parameters and by what the
+    model closes over (implicit function theorem; first derivatives only, NaN where the data do not
+    determine the parameters).
 
     A descent by Levenberg-Marquardt that stalls, or ends where the data do not determine the
     parameters, is tried once more from the same start with next to no damping; the lower end
@@ -70,7 +71,8 @@ def fit(
     Args:
         model: a pure function ``f(params, x) -> y``.
         params: the start, any pytree of real numbers; None asks the model for its own guess.
-        x: an array, or a pytree of arrays for several predictors; points along the last axis.
+        x: an array, or a pytree of arrays for several predictors; points along the last axis. A
+            list of plain numbers is an array.
         y: the response, in the shape the model returns.
         sigma: standard deviation of ``y``, broadcast against it; 1 unless given.
         absolute_sigma: whether ``sigma`` is in the unit of ``y``. If not, as unless said, only its
@@ -80,15 +82,17 @@ def fit(
         loss: one of :mod:`mlcalc_jax.losses`, or its name: "soft_l1", "huber", "cauchy", "arctan",
             "poisson".
         bounds: a (low, high) pair for each leaf, in a tree like ``params``; of a mapping, only
-            those that are bounded. None or infinity for an open end.
+            those that are bounded. None or infinity for an open end. Never traced.
         fixed: names of the parameters to leave at their start, or a tree of booleans.
         transforms: scales to fit named parameters on, of :mod:`mlcalc_jax.transforms`.
         tie: a function of ``params`` that gives the parameters the model takes; then it is these
             that are reported.
         local: for a global fit of several data sets. ``x``, ``y`` (and ``sigma``, ``mask``) are
             lists with an entry for each set, and the parameters named here have their own value in
-            each (a leading axis of sets; a single start serves all). The others are shared.
-        nan_policy: "raise", or "omit" to leave out every point with a NaN.
+            each (a leading axis of sets; a single start serves all). The others are shared. Needs
+            ``params``.
+        nan_policy: "raise", or "omit" to leave out every point with a NaN (not under ``jit``,
+            ``vmap`` or ``grad``, which hide the values: give a mask).
         method: Levenberg-Marquardt unless given; else any optimiser of this package or of optax,
             without bounds.
         linear: whether the model is linear in its parameters, and one QR factorisation solves it;
@@ -111,11 +115,16 @@ def fit(
     """
     if nan_policy not in ("raise", "omit"):
         raise ValueError(f'nan_policy must be "raise" or "omit", got {nan_policy!r}')
+    if holds_tracer(bounds):
+        raise ValueError("bounds must be numbers that jit, vmap and grad do not trace")
+    sets = [(_check.arrays_of_lists(x, y), y, sigma, mask)]
     if local is not None:
         names = (local,) if isinstance(local, str) else tuple(local)
-        model, params, x, y, sigma, mask = gathered(model, params, x, y, sigma, mask, names)
+        params, sets = by_set(params, *sets[0], names)
+        model = Together(model, names)
     if nan_policy == "omit":
-        x, y, sigma, mask, y_covariance = _without_nan(x, y, sigma, mask, y_covariance)
+        sets, y_covariance = _without_nan(sets, y_covariance)
+    x, y, sigma, mask = sets[0] if local is None else end_to_end(sets)
     problem = LeastSquares(model, x, y, sigma, mask, loss, y_covariance)
     if params is None:
         params = _guessed(model, problem)
@@ -133,7 +142,8 @@ def fit(
     if damping is None and bounded is not None:
         raise ValueError("bounds need Levenberg-Marquardt: leave method out")
     leaves = jax.tree.leaves((problem, start, model))
-    is_traced = is_any_traced(leaves)
+    static = (spec.tie, spec.transforms, method, tolerance)
+    is_traced = is_any_traced([*leaves, *jax.tree.leaves(static)])
     options = _Options(spec, is_absolute, linear, steps, is_traced)
     run = partial(_by_descent, options, method)
     if damping is not None:
@@ -287,18 +297,26 @@ def _fitted(
     if tolerance is None:
         tolerance = jnp.finfo(at.dtype).eps ** (2 / 3)
     is_solved_at_once = linear and bounds is None
-    last = converge(
-        jax.lax.stop_gradient(problem) if options.is_traced else problem,
-        lambda at: spec.params(at, jax.lax.stop_gradient(start)),
-        jax.lax.stop_gradient(at),
-        limits,
-        damping,
-        steps,
-        tolerance,
-        options.steps + 1,
-        is_solved_at_once,
-        attempts=2 if options.is_traced else 1,
-    )
+
+    def descend(at: Array) -> State:
+        return converge(
+            problem,
+            params_of,
+            at,
+            limits,
+            damping,
+            steps,
+            tolerance,
+            options.steps + 1,
+            is_solved_at_once,
+            attempts=2 if options.is_traced else 1,
+        )
+
+    if options.is_traced:  # a loop has no derivative: _implicit gives that of its end
+        constant, closed_over = jax.closure_convert(descend, at)
+        last = constant(*jax.lax.stop_gradient((at, *closed_over)))
+    else:
+        last = descend(at)
     at = last.at
     if options.is_traced:
         at = _implicit(problem, params_of, at, limits, ~is_singular(last.here.triangle.R))
@@ -439,8 +457,19 @@ def _enough_points(problem: LeastSquares, free: int) -> None:
         raise ValueError(f"{points} points cannot determine {free} free parameters")
 
 
-def _without_nan(x: Any, y: Any, sigma: Any, mask: Any, y_covariance: Any) -> Any:
-    """The data without the points (along the last axis) where anything is NaN."""
+def _without_nan(sets: Sequence[tuple[Any, ...]], y_covariance: Any) -> tuple[Any, Any]:
+    """Each set without its points that hold a NaN, and the covariance without them."""
+    if holds_tracer((sets, y_covariance)):
+        raise ValueError('nan_policy="omit" looks at the data: under jit, vmap or grad give a mask')
+    complete, keep = zip(*(_complete(*one) for one in sets), strict=True)
+    if y_covariance is not None:
+        every = np.concatenate(keep)
+        y_covariance = np.asarray(y_covariance)[np.ix_(every, every)]
+    return complete, y_covariance
+
+
+def _complete(x: Any, y: Any, sigma: Any, mask: Any) -> tuple[tuple[Any, ...], np.ndarray]:
+    """The data without the points (along the last axis) where anything is NaN, and which stay."""
     arrays = [np.asarray(leaf) for leaf in (*jax.tree.leaves(x), y, sigma) if leaf is not None]
     points = np.shape(y)[-1] if np.ndim(y) else 1
     keep = np.ones(points, bool)
@@ -452,12 +481,6 @@ def _without_nan(x: Any, y: Any, sigma: Any, mask: Any, y_covariance: Any) -> An
         array = np.asarray(values)
         return array[..., keep] if array.ndim and array.shape[-1] == points else values
 
-    if y_covariance is not None:
-        y_covariance = np.asarray(y_covariance)[np.ix_(keep, keep)]
-    return (
-        jax.tree.map(kept, x),
-        kept(y),
-        None if sigma is None else kept(sigma),
-        None if mask is None else kept(mask),
-        y_covariance,
-    )
+    every = np.broadcast_to(keep, (*np.shape(y)[:-1], points)).ravel()
+    rest = [None if values is None else kept(values) for values in (y, sigma, mask)]
+    return (jax.tree.map(kept, x), *rest), every

@@ -7,6 +7,8 @@ NumPy arrays, because any further ``jax.numpy`` operation outside that context w
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from types import FunctionType, MethodType
 from typing import Any, TypeVar
 
 import jax
@@ -40,22 +42,33 @@ def holds_double(leaves: Iterable[Any]) -> bool:
 
 
 def holds_tracer(tree: Any) -> bool:
-    """Whether a leaf is traced, or is a function that closes over something that is."""
+    """Whether a leaf is traced, or is a function that carries something that is."""
     return is_any_traced(jax.tree.leaves(tree))
 
 
 def is_any_traced(leaves: Iterable[Any]) -> bool:
     """The same of leaves."""
-    waiting, seen = list(leaves), set()
+    waiting, seen = list(leaves), {}
     while waiting:
         leaf = waiting.pop()
         if isinstance(leaf, jax.core.Tracer):
             return True
-        for cell in getattr(leaf, "__closure__", None) or ():
-            if id(cell) not in seen:
-                seen.add(id(cell))
-                waiting += jax.tree.leaves(_contents(cell))
+        if callable(leaf) and id(leaf) not in seen:
+            seen[id(leaf)] = leaf  # kept, so that no other gets its id
+            waiting += jax.tree.leaves(_carried(leaf))
     return False
+
+
+def _carried(function: Any) -> list[Any]:
+    """What a function brings with it: closed over, by default, bound, or as an attribute."""
+    if isinstance(function, FunctionType):
+        closed_over = [_contents(cell) for cell in function.__closure__ or ()]
+        return [*closed_over, function.__defaults__, function.__kwdefaults__]
+    if isinstance(function, MethodType):
+        return [function.__func__, getattr(function.__self__, "__dict__", None)]
+    if isinstance(function, partial):
+        return [function.func, function.args, function.keywords]
+    return [] if isinstance(function, type) else [getattr(function, "__dict__", None)]
 
 
 def _contents(cell: Any) -> Any:

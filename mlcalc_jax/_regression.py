@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from . import _check
 from ._precision import in_precision_of
 from ._problem import LeastSquares
 from ._types import AnyArray
@@ -45,15 +47,18 @@ def straight_line(
 
     Raises:
         TypeError: data that are not real numbers.
-        ValueError: no data, NaN or infinity in them, shapes that do not match, ``sigma <= 0``.
+        ValueError: no data, NaN or infinity in them, shapes that do not match, ``sigma <= 0``, all
+            ``x`` equal.
 
     Source: any textbook; Bevington and Robinson, Data Reduction and Error Analysis, chapter 6.
     """
-    data = LeastSquares(line, x, y, sigma)
+    data = LeastSquares(line, _check.arrays_of_lists(x, y), y, sigma)
     if jnp.ndim(data.y) != 1 or jnp.shape(data.x) != jnp.shape(data.y):
         raise ValueError(
             f"x and y must be 1-D and of one length, got {jnp.shape(data.x)}, {jnp.shape(data.y)}"
         )
+    if _check.is_concrete(data.x) and np.ptp(data.x) == 0:
+        raise ValueError("x must hold at least 2 different values")
     return in_precision_of(data, _straight_line, data, bool(absolute_sigma))
 
 

@@ -16,7 +16,7 @@ from ._converge import Trace
 from ._linear import Triangle
 from ._parameters import Freedom, names_of
 from ._path import Path, Status
-from ._precision import in_precision_of
+from ._precision import holds_tracer, in_precision_of
 from ._problem import LeastSquares, model_name
 from ._profile import ProfileMap, profile, profile_map
 from ._report import as_html, as_text
@@ -152,19 +152,38 @@ class Fit:
             return self.points * np.log(self.cost / self.points)
 
     @property
-    def r_squared(self) -> float:
+    def r_squared(self) -> Any:
         """1 minus chi-squared over that of the weighted mean; NaN if that is zero."""
-        problem = self.problem
+        problem, batch = self.problem, np.ndim(self.status)
         y = np.asarray(problem.y)
-        counts = np.ones(y.shape, bool)
-        if problem.mask is not None:
-            counts = np.broadcast_to(np.asarray(problem.mask), y.shape)
-        sigma = 1.0 if problem.sigma is None else np.asarray(problem.sigma)
-        w = 1 / np.broadcast_to(sigma, y.shape)[counts] ** 2
-        mean = np.sum(w * y[counts]) / np.sum(w)
-        total = np.sum(w * (y[counts] - mean) ** 2)
-        plain = np.sum(w * ((self.predict() - y)[counts]) ** 2)
-        return float(1 - plain / total) if total > 0 else float("nan")
+        points = tuple(range(batch, y.ndim))
+
+        def of_points(values: Any) -> np.ndarray:
+            array = np.asarray(values)
+            ones = (1,) * (y.ndim - array.ndim)
+            return np.broadcast_to(
+                array.reshape(array.shape[:batch] + ones + array.shape[batch:]), y.shape
+            )
+
+        def total(values: np.ndarray) -> Any:
+            return np.sum(values, axis=points, keepdims=True)
+
+        counts = np.ones(y.shape, bool) if problem.mask is None else of_points(problem.mask)
+        residual = np.where(counts, self.predict() - y, 0)
+        y = np.where(counts, y, 0)
+        one = counts.astype(y.dtype)
+        y = y - one * total(y) / total(one)  # so that a large mean rounds nothing
+        if problem.sigma is not None:
+            sigma = np.where(counts, of_points(problem.sigma), 1)
+            one, y, residual = one / sigma, y / sigma, residual / sigma
+        if problem.cholesky is not None:
+            columns = np.stack([one, y, residual], axis=-1)
+            solve = partial(jax.scipy.linalg.solve_triangular, lower=True)
+            white = in_precision_of(columns, solve, problem.cholesky, columns)
+            one, y, residual = np.moveaxis(np.asarray(white), -1, 0)
+        variation = total((y - one * total(one * y) / total(one**2)) ** 2)
+        left = total(residual**2) / np.where(variation > 0, variation, np.nan)
+        return np.reshape(1 - left, y.shape[:batch]) if batch else (1 - left).item()
 
     @property
     def path(self) -> Path:
@@ -181,11 +200,15 @@ class Fit:
         return Path(stacked, trace.cost, trace.gradient_norm, np.arange(rows), self.status)
 
     def predict(self, x: Any = None) -> Float[AnyArray, "*points"]:
-        """The fitted model at ``x``, at the data's own unless given."""
+        """The fitted model at ``x``, at the data's own unless given; of a batch, every fit's."""
+        axis = 0 if x is None else None
         x = self.problem.x if x is None else x
 
         def predicted() -> Array:
-            return jnp.asarray(self.model(self.params, jax.tree.map(jnp.asarray, x)))
+            model = self.model
+            for _ in range(np.ndim(self.status)):
+                model = jax.vmap(model, in_axes=(0, axis))
+            return jnp.asarray(model(self.params, jax.tree.map(jnp.asarray, x)))
 
         return in_precision_of((self.problem, self.params, x), predicted)
 
@@ -211,8 +234,10 @@ class Fit:
 
         Raises:
             ValueError: a level outside 0 to 1, an unknown kind, a prediction from data that have
-                no one sigma.
+                no one sigma, a fit that is traced.
         """
+        if holds_tracer((self.params, self.covariance, x)):
+            raise ValueError("a band cannot be traced: under jit, vmap or grad use predict")
         if kind not in ("confidence", "prediction"):
             raise ValueError(f'kind must be "confidence" or "prediction", got {kind!r}')
         q = quantile(level, None if self.absolute_sigma else int(self.degrees_of_freedom))

@@ -369,6 +369,77 @@ def test_global_fit() -> None:
     assert_allclose(fit.covariance, pcov, rtol=1e-5)
 
 
+def test_global_fit_without_its_nans() -> None:
+    """Outside fact: the same sets with those points cut out."""
+    bad = np.arange(20) == 3
+    t, u = X[:20], X[:24]
+    y, z, sigma = Y[:20], Y[:24], [SIGMA[:20], 0.2]
+    start = {"slope": 1.0, "intercept": 0.0}
+    cut = [t[~bad], u], [y[~bad], z], [SIGMA[:20][~bad], 0.2]
+    expected = mc.fit(mc.models.line, start, *cut, local="intercept")
+    lost, covariance = np.where(bad, np.nan, y), np.diag(np.r_[SIGMA[:20] ** 2, np.full(24, 0.04)])
+    for x, values, deviations, matrix in (
+        ([t, u], [lost, z], sigma, None),
+        ([np.where(bad, np.nan, t), u], [y, z], sigma, None),
+        ([t, u], [y, z], [np.where(bad, np.nan, SIGMA[:20]), 0.2], None),
+        ([t, u], [lost, z], None, covariance),
+    ):
+        fit = mc.fit(
+            mc.models.line,
+            start,
+            x,
+            values,
+            deviations,
+            y_covariance=matrix,
+            local="intercept",
+            nan_policy="omit",
+        )
+        assert_allclose(fit.params["intercept"], expected.params["intercept"], rtol=1e-9)
+        assert fit.points == 43
+
+
+def test_lists_of_numbers_are_arrays() -> None:
+    """Outside fact: the fit of the arrays, whether the model guesses its start or not."""
+    x, y = [0.0, 1, 2, 4], [1.0, 2.0, 4.0, 5.0]
+    expected = np.polyfit(x, y, 1)
+    start = {"a": np.ones(2, np.float32)}
+    for fit in (
+        mc.fit(mc.models.line, None, x, y),
+        mc.fit(mc.models.line, None, list(np.array(x)), tuple(y)),
+        mc.fit(mc.models.line, None, [*x, 9.0], [*y, np.nan], nan_policy="omit"),
+    ):
+        assert_allclose([fit.params["slope"], fit.params["intercept"]], expected, rtol=1e-9)
+    single = mc.fit(lambda p, x: p["a"][0] * x + p["a"][1], start, x, np.array(y, np.float32))
+    assert_allclose(single.params["a"], expected, rtol=1e-5)
+    assert single.params["a"].dtype == np.float32
+
+
+def test_r_squared_of_weights_and_batches() -> None:
+    """Outside fact: numpy.corrcoef squared of a line; a diagonal covariance is sigma; a loop."""
+    start = {"slope": 1.0, "intercept": 0.0}
+    masks = np.arange(60) % 7 != np.array([[3], [5]])
+    data = [(Y, 0.1, masks[0]), (Y + X, 0.2, masks[1])]
+    loop = [mc.fit(mc.models.line, start, X, y, s, mask=m).r_squared for y, s, m in data]
+    cut = np.corrcoef(X[masks[0]], Y[masks[0]])[0, 1] ** 2
+    assert_allclose(loop[0], cut, rtol=1e-9)
+    with jax.enable_x64(True):
+        batch = jax.vmap(lambda y, s, m: mc.fit(mc.models.line, start, X, y, s, mask=m))(
+            *map(np.stack, zip(*data, strict=True))
+        )
+        assert_allclose(batch.r_squared, loop, rtol=1e-9)
+        assert batch.predict().shape == (2, 60)
+        assert batch.predict(X[:5]).shape == (2, 5)
+    weighted = mc.fit(mc.models.line, start, X, Y, SIGMA, mask=masks[0])
+    correlated = mc.fit(mc.models.line, start, X, Y, y_covariance=np.diag(SIGMA**2), mask=masks[0])
+    assert_allclose(correlated.r_squared, weighted.r_squared, rtol=1e-9)
+
+
+def test_a_line_needs_two_different_x() -> None:
+    """Outside fact: the documented error."""
+    with pytest.raises(ValueError, match="x must hold at least 2 different values"):
+        mc.straight_line(np.ones(5), np.arange(5.0))
+
+
 def test_bands() -> None:
     """Outside fact: f +- t sqrt(x C x) of a straight line, and s^2 more for an observation."""
     fit = mc.fit(mc.models.line, {"slope": 0.0, "intercept": 0.0}, X, Y)
@@ -707,6 +778,9 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"y_covariance": np.eye(3)}, ValueError, "y_covariance must be a square matrix"),
     ({"y_covariance": -np.eye(60)}, ValueError, "must be positive definite"),
     ({"local": {"width"}}, ValueError, "local names 'width'"),
+    ({"local": "mu", "params": None, "x": [X], "y": [Y]}, ValueError, "global fit needs a start"),
+    ({"local": "mu", "x": [X, X], "y": [Y]}, ValueError, "x has 2 data sets, y has 1"),
+    ({"local": "mu", "x": [X], "y": [Y], "sigma": [1, 1]}, ValueError, "sigma has 2 data sets"),
 ]
 
 

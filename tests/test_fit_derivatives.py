@@ -1,5 +1,7 @@
 """Derivatives of standard errors and covariances by the data."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -108,3 +110,65 @@ def test_no_derivative_where_nothing_is_determined() -> None:
     assert_allclose(values, np.array([NOISE @ X / (X @ X), 1.0]), rtol=1e-9)  # the start stays
     assert_allclose(slopes[0], X / (X @ X), rtol=1e-9)
     assert np.isnan(slopes[1]).all()
+
+
+T = np.linspace(0.0, 2.0, 12)
+DECAYED = 2 * np.exp(-1.3 * T) + 1 + 0.05 * NOISE[:12]
+DECAY = {"a": 1.0, "k": 1.0}
+
+
+def _lifted(lift: Any, params: Any, x: Any) -> Any:
+    return params["a"] * jnp.exp(-params["k"] * x) + lift
+
+
+def _lifted_too(params: Any, x: Any) -> Any:
+    return _lifted(params["lift"], params, x)
+
+
+def test_by_what_a_model_or_a_tie_carries() -> None:
+    """Outside fact: central differences by a fixed parameter, in fits that trace nothing."""
+
+    def by_fixed(lift: Any) -> Any:
+        fit = mc.fit(_lifted_too, DECAY | {"lift": lift}, T, DECAYED, fixed="lift")
+        return fit.params["k"]
+
+    def by_model(lift: Any) -> Any:
+        return mc.fit(partial(_lifted, lift), DECAY, T, DECAYED).params["k"]
+
+    def by_tie(lift: Any, tolerance: Any) -> Any:
+        def tie(params: Any) -> Any:
+            return params | {"lift": lift}
+
+        fit = mc.fit(_lifted_too, DECAY, T, DECAYED, tie=tie, tolerance=tolerance)
+        return fit.params["k"]
+
+    expected = (by_fixed(1 + 1e-5) - by_fixed(1 - 1e-5)) / 2e-5
+    assert_allclose(jax.grad(by_model)(1.0), expected, rtol=1e-6)
+    assert_allclose(jax.jit(jax.grad(by_tie))(1.0, 1e-11), expected, rtol=1e-6)
+
+
+def test_by_the_data_of_one_set() -> None:
+    """Outside fact: central differences of a global fit."""
+    model, sigma = partial(_lifted, 1.0), [0.1, 0.1 + T[:9]]
+
+    def rate(y: Any) -> Any:
+        fit = mc.fit(model, DECAY, [T, T[:9]], [y, 2 * DECAYED[:9]], sigma, local="a")
+        return fit.params["k"]
+
+    h = 1e-5 * np.cos(3 * T)
+    expected = rate(DECAYED + h) - rate(DECAYED - h)
+    assert_allclose(2 * jax.grad(rate)(DECAYED) @ h, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("traced", "message"),
+    [
+        (lambda c: mc.fit(mc.models.line, LINE, X, NOISE, bounds={"slope": (0, c)}), "bounds must"),
+        (lambda c: mc.fit(mc.models.line, LINE, X, c * X, nan_policy="omit"), "give a mask"),
+        (lambda c: mc.fit(mc.models.line, LINE, X, c * X).band(), "a band cannot be traced"),
+    ],
+)
+def test_what_cannot_be_traced_says_so(traced: Callable[[Any], Any], message: str) -> None:
+    """Outside fact: the documented errors."""
+    with pytest.raises(ValueError, match=message):
+        jax.jit(traced)(2.0)

@@ -1,6 +1,7 @@
 """The data decide the precision, whatever JAX's global flag says, and the flag stays as it was."""
 
 import warnings
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import mlcalc_jax as mc
+from mlcalc_jax._precision import holds_tracer
 
 X = np.linspace(-1.0, 1.0, 8)
 Y = 2 * X - 1 + 0.1 * np.sin(9 * X)
@@ -128,3 +130,47 @@ def test_traced_number_beside_double_data(optimiser: Any) -> None:
         swept = jax.vmap(last_cost)(np.array([0.25, 0.5], np.float32))
     assert swept.dtype == np.float32
     assert_allclose(swept, [1, 0], atol=1e-6)
+
+
+class _Scaled:
+    def __init__(self, scale: Any) -> None:
+        self.scale = scale
+
+    def __call__(self, params: Any, x: Any) -> Any:
+        return self.scale * x
+
+    def method(self, params: Any, x: Any) -> Any:
+        return self(params, x)
+
+
+def _scaled(scale: Any, params: Any, x: Any) -> Any:
+    return scale * x
+
+
+def _by_default(scale: Any) -> Any:
+    return lambda params, x, scale=scale: scale * x
+
+
+def _by_keyword(scale: Any) -> Any:
+    return lambda params, x, *, scale=scale: scale * x
+
+
+@pytest.mark.parametrize(
+    "carrying",
+    [
+        lambda scale: lambda params, x: scale * x,
+        lambda scale: partial(_scaled, scale),
+        lambda scale: partial(_scaled, {"in": [scale]}),
+        lambda scale: jax.jit(partial(_scaled, scale)),
+        lambda scale: _Scaled(partial(_scaled, scale)),
+        lambda scale: _Scaled(scale).method,
+        _by_default,
+        _by_keyword,
+    ],
+    ids=["closure", "partial", "tree", "jitted", "attribute", "method", "default", "keyword"],
+)
+def test_what_a_function_carries_is_seen(carrying: Any) -> None:
+    """Outside fact: inside jit its argument is traced, and outside it is a number."""
+    seen = []
+    jax.jit(lambda scale: seen.append(holds_tracer(carrying(scale))))(1.0)
+    assert [*seen, holds_tracer(carrying(1.0))] == [True, False]
