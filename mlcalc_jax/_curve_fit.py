@@ -65,8 +65,9 @@ def curve_fit(
     Arguments and returns are those of ``scipy.optimize.curve_fit``. The model must be written with
     plain operators or ``jax.numpy``: it is compiled, and its derivatives are exact, so ``jac`` is
     not needed. There is one method, Levenberg-Marquardt, and it takes bounds; the tolerances are
-    accepted and not needed. A lambda written anew in every call is compiled anew, and so is a
-    callable that has no hash.
+    accepted and not needed. What the function reads besides its arguments counts as it was when it
+    was compiled: pass what changes as an argument. A lambda written anew in every call is compiled
+    anew, and so is a callable that has no hash.
 
     Returns:
         ``popt, pcov``, and with ``full_output`` also ``infodict``, ``mesg`` and ``ier`` (1 to 4 for

@@ -69,7 +69,8 @@ def fit(
     counts, and ``trace`` shows both.
 
     Args:
-        model: a pure function ``f(params, x) -> y``.
+        model: a pure function ``f(params, x) -> y``. What else it reads, a global, an attribute or
+            an array that it closes over, counts as it was when the model was compiled.
         params: the start, any pytree of real numbers; None asks the model for its own guess.
         x: an array, or a pytree of arrays for several predictors; points along the last axis. A
             list of plain numbers is an array.
