@@ -23,7 +23,7 @@ from ._packing import Scalars, packed, scalars
 from ._parameters import Freedom, bounds_of, freedom
 from ._path import Status
 from ._precision import double, holds_double, holds_tracer, is_any_traced, is_tracing
-from ._problem import LeastSquares, model_name
+from ._problem import LeastSquares, hashed, model_name
 from ._result import Fit
 from ._types import ArrayLike, Model, Params
 from ._uncertainty import covariance, differentiable_if, is_singular, standard_errors
@@ -118,6 +118,7 @@ def fit(
         raise ValueError(f'nan_policy must be "raise" or "omit", got {nan_policy!r}')
     if holds_tracer(bounds):
         raise ValueError("bounds must be numbers that jit, vmap and grad do not trace")
+    model = hashed(model)
     sets = [(_check.arrays_of_lists(x, y), y, sigma, mask)]
     if local is not None:
         names = (local,) if isinstance(local, str) else tuple(local)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -389,6 +390,15 @@ class Minibatches:
         for name, value in zip(("problem", "key", "size"), (*children, size), strict=True):
             object.__setattr__(self, name, value)
         return self
+
+
+def hashed(model: Any) -> Any:
+    """The model; one without a hash as another each time, since it may have changed meanwhile."""
+    if not callable(model) or type(model).__hash__ is not None:
+        return model
+    anew = partial(model)
+    anew.__name__ = model_name(model)  # type: ignore[attr-defined]
+    return anew
 
 
 def model_name(model: Model) -> str:

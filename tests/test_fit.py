@@ -899,6 +899,29 @@ def test_bounds_and_fixed_follow_the_parameters() -> None:
     assert fit.at_bound == ["slope"]
 
 
+@pytest.mark.slow
+def test_a_model_without_a_hash_is_never_an_older_one() -> None:
+    """A dataclass that changed, and one that equals it now; also with an array in it."""
+    model = Powers(1.0)
+    for power in (1.0, 2.0):
+        model.power = power
+        for one in (model, Powers(power), Powers(np.full(60, power))):
+            fit = mc.fit(one, {"a": 1.0}, X, 3 * np.abs(X) ** power)
+            assert_allclose(fit.params["a"], 3, rtol=1e-9)
+        many = mc.fit_many(model, {"a": 1.0}, X, 3 * np.abs(X)[None] ** power)
+        assert_allclose(many.params["a"], 3, rtol=1e-6)
+
+
+@dataclass
+class Powers:
+    """A model that may be changed."""
+
+    power: Any
+
+    def __call__(self, p: Any, x: Any) -> Any:
+        return p["a"] * jnp.abs(x) ** self.power
+
+
 @jax.tree_util.register_dataclass
 @dataclass
 class SlopeAndOffset:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _check
 from .._precision import holds_tracer
-from .._problem import model_name
+from .._problem import hashed, model_name
 from .._progress import Progress, told
 from .._types import Model, Params
 from ..losses import Poisson
@@ -110,6 +110,7 @@ def fit_many(
     Counts: Laurence and Chromy, Efficient maximum likelihood estimator fitting of histograms
     (2010).
     """
+    model = hashed(model)
     given = (model, params, x, y, sigma, mask, loss, bounds, fixed, steps, tolerance)
     if holds_tracer((given, getattr(loss, "rho", None))):
         raise TypeError("fit_many takes arrays of numbers; inside jit or vmap use fit")
