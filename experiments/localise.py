@@ -82,7 +82,11 @@ def experiment(config: Config, run: Run) -> str | None:
     print(likeliest.report())
     which = matched(truth, frame, column + likeliest.params["x0"], row + likeliest.params["y0"])
     bounds = cramer_rao(config, truth, which, row, column)
-    used = (which >= 0) & likeliest.success & inside(likeliest, config)
+
+    def usable(found: mc.ManyFits) -> np.ndarray:
+        return (which >= 0) & found.success & inside(found, config)
+
+    used = usable(likeliest)
     run.numbers("localisations", frame=frame, x=column + likeliest.params["x0"],
                 y=row + likeliest.params["y0"], used=used, status=likeliest.status,
                 true_x=truth.x[which], true_y=truth.y[which],
@@ -92,7 +96,7 @@ def experiment(config: Config, run: Run) -> str | None:
     rows, ratios = [], {}
     for name, found in fitted.items():
         x, y = column + found.params["x0"], row + found.params["y0"]
-        used = (which >= 0) & found.success & inside(found, config)
+        used = usable(found)
         if used.sum() < FEWEST:
             return (
                 f"{name}: {used.sum()} of {len(cut)} spots could be used, too few to compare: "

@@ -66,7 +66,7 @@ def cost_and_curvature(
     """
 
     def piece(problem: LeastSquares) -> tuple[Array, Array]:
-        cost, _, J = problem.local(params_of, at, is_exact=True)
+        cost, _, J = problem.local(params_of, at, for_covariance=True)
         return cost, triangle(J.T)
 
     return _over_pieces(problem, piece, params_of, at)

@@ -7,31 +7,13 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
+from ._primitives import ELEMENTWISE
 from ._types import Model, Params
 
-_ELEMENTWISE = {
-    *("add", "sub", "mul", "div", "neg", "sign", "abs", "max", "min", "rem", "floor", "ceil"),
-    *("exp", "exp2", "expm1", "log", "log1p", "sqrt", "rsqrt", "cbrt", "pow", "integer_pow"),
-    *("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh", "asinh"),
-    *("acosh", "atanh", "logistic", "erf", "erfc", "erf_inv", "lgamma", "digamma", "square"),
-    *("bessel_i0e", "bessel_i1e", "regularized_incomplete_beta", "igamma", "igammac", "polynomial"),
-    *(
-        "gt",
-        "lt",
-        "ge",
-        "le",
-        "eq",
-        "ne",
-        "and",
-        "or",
-        "not",
-        "xor",
-        "is_finite",
-        "select_n",
-        "round",
-    ),
-    *("clamp", "nextafter", "convert_element_type", "copy", "copy_p", "stop_gradient", "add_any"),
-    *("real", "imag", "complex", "conj", "optimization_barrier", "reduce_precision"),
+_ELEMENTWISE = ELEMENTWISE | {
+    *("round", "xor", "nextafter", "copy_p", "real", "imag", "complex", "conj", "polynomial"),
+    *("bessel_i0e", "bessel_i1e", "regularized_incomplete_beta", "igamma", "igammac"),
+    *("optimization_barrier", "reduce_precision"),
 }
 _ALONG_AXES = {f"reduce_{name}" for name in ("sum", "prod", "max", "min", "and", "or")}
 _CALLS = {"jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2"}

@@ -123,13 +123,13 @@ class LeastSquares:
         self,
         params_of: Callable[[Array], Params],
         at: Float[Array, "parameters"],
-        is_exact: bool = False,
+        for_covariance: bool = False,
     ) -> tuple[Float[Array, ""], Float[Array, "points"], Float[Array, "parameters points"]]:
         """Cost at ``params_of(at)``, and residuals r and Jacobian J of its least-squares model.
 
         ``2 J r`` is the gradient of the cost and ``2 J J^T`` the curvature descents go by: the
-        Gauss-Newton approximation, with the weights of the loss; or, where it ``is_exact``, with
-        the curvature of the loss as it is (and another gradient).
+        Gauss-Newton approximation, with the weights of the loss; or, ``for_covariance``, J with the
+        curvature of the loss as it is.
         """
         r, push = jax.linearize(lambda at: self._residuals(params_of(at)), at)
         J = jax.vmap(push)(np.eye(at.size, dtype=at.dtype))
@@ -137,7 +137,7 @@ class LeastSquares:
         if self.loss is not None:
             y = self._counted(self.y)
             a, b = self.loss.weights(r, y)
-            r, J = a * r, (self.loss.information(r, y) if is_exact else b)[None] * J
+            r, J = a * r, (self.loss.information(r, y) if for_covariance else b)[None] * J
         return cost, jnp.ravel(r), jnp.reshape(J, (at.size, -1))
 
     def bend(

@@ -258,8 +258,8 @@ class _Block:
     def _masked(self, values: Array) -> Array:
         return values if self.mask is None else jnp.where(self.mask, values, 0)
 
-    def _sums(self, at: tuple[Array, ...], is_exact: bool = False) -> _Sums:
-        """The sums at some parameters; ``is_exact``, with the curvature of the loss as it is."""
+    def _sums(self, at: tuple[Array, ...], for_covariance: bool = False) -> _Sums:
+        """Sums at some parameters; ``for_covariance`` with the curvature of the loss as it is."""
         numbers = [s[None] for s in self.starts]
         for k, value in zip(self.settings.free, at, strict=True):
             numbers[k] = value[None]
@@ -276,7 +276,7 @@ class _Block:
             terms = [self._masked(self.loss.terms(r, self.counted_y)), plain * plain]
             if self.is_robust:
                 terms.append((b * self._weighed(self.counted_y)) ** 2)
-            if is_exact:
+            if for_covariance:
                 b = self.loss.information(r, self.counted_y)
             r, columns = a * r, [b * column for column in columns]
             *terms, r = self._once([*terms, r])
@@ -286,8 +286,8 @@ class _Block:
         terms += [columns[i] * columns[j] for i in range(size) for j in range(i + 1)]
         out = self._added(terms)
         slope, square = out[ahead : ahead + size], out[ahead + size :]
-        more = [*out[1:ahead], None, None]
-        return _Sums(out[0], tuple(slope), tuple(square), *more[:2])
+        chi_squared, size_of_y = [*out[1:ahead], None, None][:2]
+        return _Sums(out[0], tuple(slope), tuple(square), chi_squared, size_of_y)
 
     def _once(self, terms: list[Array]) -> list[Array]:
         """What many sums are made of; computed once, not for each of them.
@@ -457,7 +457,7 @@ class _Block:
     def _described(self, last: _State, freedoms: Array) -> dict[str, Array]:
         """The result, the fits last: what the last sums say of its uncertainty."""
         size, settings = self.size, self.settings
-        sums = self._sums(last.at, is_exact=True) if self.is_robust else last.sums
+        sums = self._sums(last.at, for_covariance=True) if self.is_robust else last.sums
         square = list(sums.square)
         for k, fixed in enumerate(self.fixed):
             if fixed is not None:

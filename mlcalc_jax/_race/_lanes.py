@@ -14,15 +14,12 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Literal
 
+from .._primitives import ELEMENTWISE
+
 #: Work number by number.
-_ELEMENTWISE = {
-    *("add", "sub", "mul", "div", "neg", "sign", "abs", "max", "min", "rem", "floor", "ceil"),
-    *("round", "exp", "exp2", "expm1", "log", "log1p", "sqrt", "rsqrt", "cbrt", "pow"),
-    *("integer_pow", "square", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh"),
-    *("cosh", "tanh", "asinh", "acosh", "atanh", "logistic", "erf", "erfc", "erf_inv", "lgamma"),
-    *("digamma", "gt", "lt", "ge", "le", "eq", "ne", "and", "or", "not", "xor", "is_finite"),
-    *("select_n", "clamp", "nextafter", "convert_element_type", "copy", "copy_p", "stop_gradient"),
-    *("add_any", "shift_left", "shift_right_logical", "shift_right_arithmetic"),
+_ELEMENTWISE = ELEMENTWISE | {
+    *("round", "xor", "nextafter", "copy_p"),
+    *("shift_left", "shift_right_logical", "shift_right_arithmetic"),
 }
 #: Name axes by numbers from the left, which the runs, in the last axis, do not move.
 _ALONG_AXES = {
