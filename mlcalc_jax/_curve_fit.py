@@ -12,6 +12,7 @@ import numpy as np
 from . import _check
 from ._fit import fit
 from ._path import Status
+from ._problem import hashed
 from ._result import Fit
 
 
@@ -27,15 +28,7 @@ class _Unpacked:
         return y if y.ndim else jnp.broadcast_to(y, jnp.shape(x)[-1:])
 
 
-_known = lru_cache(maxsize=256)(_Unpacked)
-
-
-def _model(f: Callable[..., Any]) -> _Unpacked:
-    try:
-        hash(f)
-    except TypeError:  # a dataclass that is not frozen: it may have changed since the last call
-        return _Unpacked(f)
-    return _known(f)
+_model = lru_cache(maxsize=256)(_Unpacked)
 
 
 def curve_fit(
@@ -89,7 +82,7 @@ def curve_fit(
     is_matrix = sigma is not None and np.ndim(sigma) == 2
     policy: Literal["raise", "omit"] = "omit" if nan_policy == "omit" else "raise"
     result = fit(
-        _model(f),
+        _model(hashed(f)),
         p0,
         _floats(xdata),
         _floats(ydata),

@@ -394,11 +394,14 @@ class Minibatches:
 
 def hashed(model: Any) -> Any:
     """The model; one without a hash as another each time, since it may have changed meanwhile."""
-    if not callable(model) or type(model).__hash__ is not None:
-        return model
-    anew = partial(model)
-    anew.__name__ = model_name(model)  # type: ignore[attr-defined]
-    return anew
+    try:
+        hash(model)
+    except TypeError:  # a dataclass that is not frozen, or holds an array
+        if callable(model):
+            anew = partial(model)
+            anew.__name__ = model_name(model)  # type: ignore[attr-defined]
+            return anew
+    return model
 
 
 def model_name(model: Model) -> str:

@@ -912,6 +912,24 @@ def test_a_model_without_a_hash_is_never_an_older_one() -> None:
         assert_allclose(many.params["a"], 3, rtol=1e-6)
 
 
+def test_a_frozen_model_that_holds_an_array() -> None:
+    """It has no hash either, and its == is none that JAX can use."""
+    for power in (1.0, 2.0):
+        model = FrozenPowers(np.full(60, power))
+        fit = mc.fit(model, {"a": 1.0}, X, 3 * np.abs(X) ** power)
+        assert_allclose(fit.params["a"], 3, rtol=1e-9)
+
+
+@dataclass(frozen=True)
+class FrozenPowers:
+    """A model that cannot be changed, but for its array."""
+
+    power: Any
+
+    def __call__(self, p: Any, x: Any) -> Any:
+        return p["a"] * jnp.abs(x) ** self.power
+
+
 @dataclass
 class Powers:
     """A model that may be changed."""
