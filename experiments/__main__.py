@@ -20,7 +20,7 @@ MAIN_JOB = ("draw_curve", "fit_heights", "compare_optimisers")
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Common):
-    """Run both assignments and their comparison, about a minute's work; each leaves a folder."""
+    """Run both assignments and their comparison, minutes of work; each leaves a folder."""
 
     list: tyro.conf.FlagCreatePairsOff[bool] = False
     """List the experiments and stop."""
