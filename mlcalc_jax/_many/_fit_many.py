@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .. import _check
@@ -156,16 +157,24 @@ class _Run:
     def in_memory(self) -> ManyFits:
         """All windows, in arrays."""
         data = self.data
-        size = _run.window_size(data.points)
+        size = _run.part_size(data)
         parts = [(k, min(k + size, data.fits)) for k in range(0, data.fits, size)]
-        found = {
-            name: np.empty((data.fits, *shape), dtype)
-            for name, (shape, dtype) in self._arrays().items()
-        }
+        found: dict[str, Any] = {}
+        if not data.is_on_device:
+            found = {
+                name: np.empty((data.fits, *shape), dtype)
+                for name, (shape, dtype) in self._arrays().items()
+            }
+        pieces = []
         for start, stop, some in _run.windows(data, self.settings, parts, *self.options):
-            for name, values in self._by_name(start, stop, some).items():
-                found[name][start:stop] = values
+            named = self._by_name(start, stop, some)
+            if data.is_on_device:
+                pieces.append(named)
+            for name in found:
+                found[name][start:stop] = named[name]
             self.progress(stop, data.fits)
+        if pieces:
+            found = {name: jnp.concatenate([p[name] for p in pieces]) for name in pieces[0]}
         leaves = ([found[f"{what}/{name}"] for name in data.names] for what in ("params", "stderr"))
         params, stderr = (jax.tree.unflatten(data.treedef, each) for each in leaves)
         rest = ("cost", "chi_squared", "degrees_of_freedom", "status", "iterations")
@@ -210,7 +219,10 @@ class _Run:
                 column = data.free.index(k)
                 value, error = found["at"][column], found["stderr"][column]
             else:
-                value, error = found["starts"][k], np.zeros(stop - start, data.dtype)
+                value = found["starts"][k]
+                xp: Any = jnp if data.is_on_device else np
+                value = xp.broadcast_to(value, (stop - start,))
+                error = xp.zeros(stop - start, data.dtype)
             named[f"params/{name}"], named[f"stderr/{name}"] = value, error
         named.pop("starts")
         if "covariance" in named:

@@ -5,6 +5,7 @@ what can be known of their values only then is checked then.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -54,34 +55,46 @@ class Input:
         """Of one fit."""
         return int(np.prod(self.y.shape[1:]))
 
+    @property
+    def is_on_device(self) -> bool:
+        """Whether y is in the memory of an accelerator, where results are to be as well."""
+        return is_on_device(self.y)
+
     def window(self, start: int, stop: int, dtype: Any = None) -> dict[str, Any]:
-        """The fits from ``start`` to ``stop``, in memory and flat.
+        """The fits from ``start`` to ``stop``, flat, in memory: in that of an accelerator if y is.
+
+        With a ``dtype`` of their own they are in that of the host.
 
         Raises:
             ValueError: sigma that is not above zero, counts below zero.
         """
+        xp: Any = jnp if self.is_on_device and dtype is None else np
+        part = slice(start, stop)
         dtype = dtype or self.dtype
+        with jax.enable_x64(True) if dtype == np.float64 else nullcontext():
+            return self._window(xp, part, dtype)
 
+    def _window(self, xp: Any, part: slice, dtype: Any) -> dict[str, Any]:
         def rows(array: Any, kind: Any = dtype) -> Any:
             if array is None or array.ndim < 2:
                 return array if array is None else np.asarray(array, kind)
-            return _flat(np.asarray(array[start:stop]), self.points).astype(kind, copy=False)
+            return _flat(xp.asarray(array[part]), self.points).astype(kind, copy=False)
 
         def of_each(numbers: list[Any], kind: Any) -> list[Any]:
             return [
-                n if n is None else np.asarray(n[start:stop] if n.ndim else n, kind)
+                n if n is None else xp.asarray(n[part], kind) if n.ndim else n.astype(kind)
                 for n in numbers
             ]
 
         y, mask, weight = rows(self.y), rows(self.mask, bool), rows(self.sigma)
         counts = True if mask is None else mask
         if weight is not None:
-            bad = ~(np.isfinite(weight) & (weight > 0)) & counts
+            bad = ~(xp.isfinite(weight) & (weight > 0)) & counts
             if bad.any():
                 raise ValueError(
                     f"sigma must be finite and above zero, got {bad.sum()} that are not"
                 )
-            weight = np.divide(1, weight, out=np.ones_like(weight), where=weight > 0)
+            weight = 1 / xp.where(weight > 0, weight, 1)
         if isinstance(self.loss, Poisson):
             with np.errstate(invalid="ignore"):
                 below = (y < 0) & counts
@@ -95,9 +108,10 @@ class Input:
             starts = of_each(self.starts, dtype)
             self._inside(starts, low, high)
         else:
+            guess = self.guess(*jax.tree.map(np.asarray, (x, y, mask)))
             starts = [
                 np.clip(np.asarray(s, dtype), a, b) if a is not None or b is not None else s
-                for s, a, b in zip(jax.tree.leaves(self.guess(x, y, mask)), low, high, strict=True)
+                for s, a, b in zip(jax.tree.leaves(guess), low, high, strict=True)
             ]
             starts = [np.asarray(s, dtype) for s in starts]
         return {
@@ -114,7 +128,7 @@ class Input:
 
     def _inside(self, starts: list[Any], low: list[Any], high: list[Any]) -> None:
         for name, start, least, most in zip(self.names, starts, low, high, strict=True):
-            outside = np.zeros((), bool)
+            outside: Any = np.zeros((), bool)
             if least is not None:
                 outside = outside | (start < least)
             if most is not None:
@@ -157,7 +171,8 @@ def checked(
             raise ValueError("counts have their own variance: a Poisson loss takes no sigma")
         sigma = _of_points("sigma", _data("sigma", sigma)[0], y)
     if mask is not None:
-        mask = _sliced(mask) if _is_on_disk(mask) else np.asarray(mask)
+        if not is_on_device(mask):
+            mask = _sliced(mask) if _is_on_disk(mask) else np.asarray(mask)
         if mask.dtype != bool:
             raise TypeError(f"mask must be True or False, got dtype {mask.dtype}")
         mask = _of_points("mask", mask, y)
@@ -181,6 +196,11 @@ def checked(
         model, treedef, names, starts, guess, low, high, held, free, x, has_shared_x, y, sigma,
         mask, loss, dtype,
     )  # fmt: skip
+
+
+def is_on_device(array: Any) -> bool:
+    """Whether an array is in the memory of an accelerator."""
+    return isinstance(array, jax.Array) and any(d.platform != "cpu" for d in array.devices())
 
 
 def _is_on_disk(array: Any) -> bool:
@@ -216,6 +236,8 @@ def _data(name: str, given: Any) -> tuple[Any, np.dtype[Any]]:
         if np.dtype(given.dtype).kind not in "fiu":
             raise TypeError(f"{name} must be real numbers, got dtype {given.dtype}")
         array = _sliced(given)
+    elif is_on_device(given):
+        array = given if given.dtype.kind in "iu" else _check.real_array(name, given)
     else:
         array = np.asarray(given)
         if array.dtype.kind not in "iu":  # those are converted window by window
@@ -233,8 +255,9 @@ def _flat(array: np.ndarray, points: int) -> np.ndarray:
 def _predictors(x: Any, y: Any) -> tuple[Any, bool]:
     """x with its points in one axis, and whether it is of all fits."""
     grid = tuple(y.shape[1:])
-    leaves = [_sliced(leaf) if _is_on_disk(leaf) else np.asarray(_check.real_array("x", leaf))
+    leaves = [_sliced(leaf) if _is_on_disk(leaf) else _check.real_array("x", leaf)
               for leaf in jax.tree.leaves(x)]  # fmt: skip
+    leaves = [leaf if _stays(leaf, y) else np.asarray(leaf) for leaf in leaves]
     if not leaves:
         raise ValueError("x holds nothing")
     treedef = jax.tree.structure(x)
@@ -252,6 +275,15 @@ def _predictors(x: Any, y: Any) -> tuple[Any, bool]:
         )
     flat = [np.asarray(leaf).reshape(*leaf.shape[: leaf.ndim - len(grid)], -1) for leaf in leaves]
     return jax.tree.unflatten(treedef, flat), True
+
+
+def _stays(array: Any, y: Any) -> bool:
+    """Whether an array is read window by window from where it is."""
+    return (
+        _is_on_disk(array)
+        or isinstance(array, _Sliced)
+        or (is_on_device(array) and array.shape == y.shape)
+    )
 
 
 def _of_points(name: str, array: Any, y: Any) -> Any:
@@ -280,7 +312,9 @@ def _starts(params: Any, fits: int, dtype: Any) -> tuple[list[str], list[np.ndar
             raise ValueError(f"{other} and {place} have one name, {name!r}: rename one")
         if not _check.is_numeric(leaf):
             raise TypeError(f"params[{name!r}] must be a number or one for each fit, got {leaf!r}")
-        start = np.asarray(_check.real_array(f"params[{name!r}]", leaf)).astype(dtype, copy=False)
+        start = _check.real_array(f"params[{name!r}]", leaf)
+        if not (is_on_device(start) and start.ndim):
+            start = np.asarray(start).astype(dtype, copy=False)
         if start.shape not in ((), (fits,)):
             raise ValueError(
                 f"params[{name!r}] must be one number or {fits} of them, got shape {start.shape}"

@@ -13,14 +13,15 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from .._pointwise import is_pointwise
 from .._primitives import ELEMENTWISE
 
 _ELEMENTWISE = ELEMENTWISE | {"real", "imag", "complex", "conj"}
 _CALLS = {"jit", "pjit", "closed_call"}
 
 
-class _NotLanewiseError(Exception):
-    """A step of the model does not work number by number."""
+class NotLanewiseError(Exception):
+    """The model does not work number by number."""
 
 
 #: Numbers (1, fits), x, and which of the numbers: the result and its derivatives by those.
@@ -87,8 +88,46 @@ def lanewise(
     )
     try:
         jax.eval_shape(lambda numbers, x: by_steps(numbers, x, range(count)), lanes, many)
-    except _NotLanewiseError:
+    except NotLanewiseError:
         return by_vmap
+    return by_steps
+
+
+def at_a_point(
+    model: Callable[[Sequence[Any], Any], Any], count: int, x: Any, dtype: Any
+) -> Lanewise:
+    """A pointwise model and its derivatives at one point: of numbers (fits,), x (), to (fits,).
+
+    A derivative that is the same in all fits may be ().
+
+    Args:
+        model: of ``count`` numbers and the x of one fit; returns (points,).
+        count: how many numbers.
+        x: of one fit, shapes and dtypes.
+        dtype: of the numbers.
+
+    Raises:
+        NotLanewiseError: a model that is not known to be pointwise; when called, one that does not
+            work number by number.
+    """
+    number = jax.ShapeDtypeStruct((), dtype)
+    if any(leaf.ndim != 1 for leaf in jax.tree.leaves(x)):
+        raise NotLanewiseError
+    if not is_pointwise(model, [number] * count, x, 1):
+        raise NotLanewiseError
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1,), leaf.dtype), x)
+    closed = jax.make_jaxpr(model)([number] * count, one)
+
+    def by_steps(numbers: Sequence[Array], x: Any, by: Sequence[int]) -> tuple[Array, list[Array]]:
+        duals = [
+            _Dual(number, {k: jnp.ones((), number.dtype)} if k in by else {})
+            for k, number in enumerate(numbers)
+        ]
+        (result,) = _run(closed.jaxpr, closed.consts, [*duals, *map(_Dual, jax.tree.leaves(x))], 0)
+        found = _lanes(result, 0)
+        columns = [found.slopes.get(k, jnp.zeros((), dtype)) for k in by]
+        return jnp.broadcast_to(found.value, numbers[0].shape), columns
+
     return by_steps
 
 
@@ -100,7 +139,10 @@ class _Known:
 
 
 class _Dual:
-    """A value (1 or points, 1 or fits), and its derivatives, alike, by the numbers in it."""
+    """A value (1 or points, 1 or fits), and its derivatives, alike, by the numbers in it.
+
+    At a point, where ``points`` is 0 in what follows, both are (fits,) or ().
+    """
 
     def __init__(self, value: Any, slopes: dict[int, Any] | None = None) -> None:
         self.value, self.slopes = value, slopes or {}
@@ -111,8 +153,10 @@ def _lanes(value: Any, points: int) -> _Dual:
     if isinstance(value, _Dual):
         return value
     array = jnp.asarray(value.value)
+    if not points and array.size == 1:
+        return _Dual(array.reshape(()))
     if array.shape not in ((), (1,), (points,)):
-        raise _NotLanewiseError
+        raise NotLanewiseError
     return _Dual(array.reshape(-1, 1))
 
 
@@ -143,16 +187,16 @@ def _step(eqn: Any, operands: list[Any], points: int) -> list[Any]:
         shapes = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
         if all(shape in ((), (1,), (points,)) for shape in shapes) and len(operands) == 1:
             return operands
-        raise _NotLanewiseError
+        raise NotLanewiseError
     if name not in _ELEMENTWISE:
-        raise _NotLanewiseError
+        raise NotLanewiseError
     duals = [_lanes(operand, points) for operand in operands]
     shape = jnp.broadcast_shapes(*(dual.value.shape for dual in duals))
     values = [jnp.broadcast_to(dual.value, shape) for dual in duals]
     result = eqn.primitive.bind(*values, **eqn.params)
     if not jnp.issubdtype(result.dtype, jnp.inexact):
         return [_Dual(result)]
-    if name == "exp" and result.dtype == jnp.float64:
+    if name == "exp" and result.dtype == jnp.float64 and points:
         # In a loop of its own it is faster than among the sums over points; not so in float32.
         result = lax.optimization_barrier(result)
     factors = _factors(name, duals, result)

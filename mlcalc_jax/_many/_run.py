@@ -16,15 +16,19 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
 from .._cores import cores
 from .._path import Status
-from ._descent import Chunk, Settings, begun, descend, is_batched, placement, sums_apart
+from ._blocks import sums_apart
+from ._compiled import descend, placement
+from ._descent import Chunk, Settings, begun, is_batched
 from ._input import Input
 
-Found = dict[str, np.ndarray]  # the fits in the last axis
+Found = dict[str, Any]  # arrays, the fits in the last axis
+_Rows: TypeAlias = np.ndarray | slice  # of a chunk, one after the other or not
 
 _FIRST_STEPS = 12  # after which what is unfinished is gathered, until it is known how many are
 _MORE = 4  # times as many steps for what is left, as often as need be
@@ -35,6 +39,7 @@ _IN_CACHE = 1 << 14  # bytes of y in a block on a CPU: half of what is nearest t
 _VALUES = 1 << 22  # of y in a chunk on a CPU
 _MOST_FITS = 1 << 15  # the same
 _CHUNKS = 4  # of a window on a CPU
+_TO_DEVICE, _ON_DEVICE = 4, 32  # windows at once for an accelerator, from the host and there
 
 _CONVERGED = [int(status) for status in Status if status.has_converged]
 
@@ -42,6 +47,14 @@ _CONVERGED = [int(status) for status in Status if status.has_converged]
 def window_size(points: int) -> int:
     """Fits that are read and written at once: the same on every machine."""
     return _CHUNKS * _chunk_size(points)
+
+
+def part_size(data: Input) -> int:
+    """Fits that are held at once where nothing is written."""
+    size = window_size(data.points)
+    if not is_accelerated():
+        return size
+    return (_ON_DEVICE if data.is_on_device else _TO_DEVICE) * size
 
 
 def windows(
@@ -99,6 +112,11 @@ def _threads() -> Iterator[_Threads]:
                 pool.shutdown()
 
 
+def is_accelerated() -> bool:
+    """Whether another device than the CPU computes."""
+    return jax.default_backend() != "cpu"
+
+
 def _chunk_size(points: int) -> int:
     fitting = max(_VALUES // points, _FEWEST)
     return int(min(1 << (fitting.bit_length() - 1), _MOST_FITS))
@@ -128,7 +146,7 @@ class _Machine:
         self.chunk = _chunk_size(data.points)
         apart = sums_apart(data.points, data.dtype)
         lanes = _LANES_APART if apart else _lanes(data.points, data.dtype)
-        if jax.default_backend() != "cpu":
+        if is_accelerated():
             # One loop for a whole chunk: an accelerator is kept busy by many lanes, not by blocks.
             self.chunk = lanes = self.chunk * _CHUNKS // devices
         self.settings = settings._replace(lanes=lanes, devices=devices, sums_apart=apart)
@@ -144,6 +162,7 @@ class _Machine:
         chunk = self.data.window(start, stop)
         found = self._fitted(chunk)
         if self.polish:
+            found = {name: np.array(values) for name, values in found.items()}
             again = np.flatnonzero(~np.isin(found["status"], _CONVERGED))
             if again.size:
                 exact = self.data.window(start, stop, np.float64)
@@ -151,18 +170,28 @@ class _Machine:
                 better = self._fitted(double)
                 for name, values in better.items():
                     found[name][..., again] = values.astype(found[name].dtype)
-        found["starts"] = np.stack([np.broadcast_to(s, stop - start) for s in chunk["starts"]])
-        return start, stop, found
+        return start, stop, found | {"starts": chunk["starts"]}
 
     def _fitted(self, chunk: Chunk) -> Found:
         found: Found = {}
         fits = len(chunk["y"])
+        if is_accelerated() and (kernel := self._kernel(chunk)):
+            return self._call(kernel, chunk, slice(0, fits), self.steps)
+        if self.data.is_on_device:
+            loss = chunk["loss"]
+            chunk = jax.tree.map(np.asarray, {**chunk, "loss": None}) | {"loss": loss}
         # A start of each fit also where all have one: so it is when they are carried on with.
         starts = [
             np.broadcast_to(s, (fits,)) if k in self.settings.free else s
             for k, s in enumerate(chunk["starts"])
         ]
-        chunk = chunk | begun(fits, len(self.settings.free), chunk["y"].dtype) | {"starts": starts}
+        damping = begun(len(self.settings.free), chunk["y"].dtype)
+        chunk = {
+            **chunk,
+            "starts": starts,
+            "taken": np.broadcast_to(np.int32(0), (fits,)),
+            "damping": np.broadcast_to(damping, (fits, len(damping))),
+        }
         rows = np.arange(fits)
         with self.learning:
             if not self.first_steps:
@@ -175,6 +204,13 @@ class _Machine:
             self._go_on(chunk, rows, self.first_steps, found)
         del found["damping"]
         return found
+
+    def _kernel(self, chunk: Chunk) -> Settings | None:
+        """The settings of a kernel, if that can be had of the model."""
+        from . import _kernel
+
+        settings = self.settings._replace(lanes=_kernel.LANES, sums_apart=False, in_kernel=True)
+        return settings if _kernel.can_run(settings, chunk) else None
 
     def _go_on(self, chunk: Chunk, left: np.ndarray, steps: int, found: Found) -> None:
         """Fit some rows of a chunk to their end."""
@@ -198,49 +234,57 @@ class _Machine:
         state = {"taken": found["iterations"], "damping": found["damping"].T}
         return {**chunk, "starts": starts, **state}
 
-    def _cut(self, rows: np.ndarray, size: int) -> list[np.ndarray]:
+    def _cut(self, rows: np.ndarray, size: int) -> list[_Rows]:
         block = self.settings.lanes
         size = self.settings.devices * max(block, -(-size // block) * block)
-        return [rows[k : k + size] for k in range(0, len(rows), size)]
+        return [_span(rows[k : k + size]) for k in range(0, len(rows), size)]
 
-    def _run(self, chunk: Chunk, parts: list[np.ndarray], steps: int, found: Found) -> None:
+    def _run(self, chunk: Chunk, parts: list[_Rows], steps: int, found: Found) -> None:
         """Fit the rows of each part, and put what comes out into ``found``."""
         for rows, result in zip(
-            parts, self.pool.map(lambda rows: self._call(chunk, rows, steps), parts), strict=True
+            parts,
+            self.pool.map(lambda rows: self._call(self.settings, chunk, rows, steps), parts),
+            strict=True,
         ):
             for name, values in result.items():
                 if name not in found:
                     found[name] = np.empty((*values.shape[:-1], len(chunk["y"])), values.dtype)
-                found[name][..., _span(rows)] = values
+                found[name][..., rows] = values
 
-    def _call(self, chunk: Chunk, rows: np.ndarray, steps: int) -> Found:
+    def _call(self, settings: Settings, chunk: Chunk, rows: _Rows, steps: int) -> Found:
         """One call of the compiled code; fits are added so that few sizes are ever compiled."""
         if self.is_stopped:
             raise RuntimeError("stopped")
-        lanes, devices = self.settings.lanes, self.settings.devices
+        lanes, devices = settings.lanes, settings.devices
         # Never one block alone: the compiler would lay it out in another way, to other last bits.
-        blocks = max(-(-len(rows) // (lanes * devices)), 2)
+        count = _count(rows)
+        blocks = max(-(-count // (lanes * devices)), 2)
         blocks = 1 << (blocks - 1).bit_length()
-        size = blocks * lanes * devices
-        chunk = _rows(chunk, rows, size, self.settings)
-        is_double = chunk["y"].dtype == np.float64
-        # Blocks of each device's share that hold one of the rows.
-        used = np.clip(-(-(len(rows) - np.arange(devices) * blocks * lanes) // lanes), 0, blocks)
+        share = blocks * lanes
+        chunk = _rows(chunk, rows, share * devices, settings)
+        is_double, stays = chunk["y"].dtype == np.float64, isinstance(chunk["y"], jax.Array)
+        used = np.clip(count - np.arange(devices) * share, 0, share).astype(np.int32)
         tolerance = self.tolerance or (1e-8 if is_double else 1e-4)
         with jax.enable_x64(True) if is_double else nullcontext():
             if devices > 1:
-                mesh, specs = placement(self.settings, chunk)
+                mesh, specs = placement(settings, chunk)
                 chunk = jax.tree.map(
                     lambda leaf, spec: jax.device_put(leaf, NamedSharding(mesh, spec)), chunk, specs
                 )
-            key = size, is_double
+            key = settings.in_kernel, share, is_double
             if key in self.compiled:
-                found = descend(self.settings, chunk, tolerance, steps, used)
+                found = descend(settings, chunk, tolerance, steps, used)
             else:
                 with self.compiling:
-                    found = descend(self.settings, chunk, tolerance, steps, used)
+                    found = descend(settings, chunk, tolerance, steps, used)
                     self.compiled.add(key)
-            return {name: np.asarray(value)[..., : len(rows)] for name, value in found.items()}
+            if stays:
+                jax.block_until_ready(found)  # so that no more than two windows are begun
+            else:
+                found = jax.tree.map(np.asarray, found)
+            if count < share * devices:
+                found = {name: value[..., :count] for name, value in found.items()}
+            return found
 
 
 def _least_work(iterations: np.ndarray, lanes: int) -> int:
@@ -264,17 +308,19 @@ def _least_work(iterations: np.ndarray, lanes: int) -> int:
     return int(tried[np.argmin(work)])
 
 
-def _rows(chunk: Chunk, rows: np.ndarray, size: int, settings: Settings) -> Chunk:
+def _rows(chunk: Chunk, rows: _Rows, size: int, settings: Settings) -> Chunk:
     """Some of the fits of a chunk, and room for more; the last of their blocks is filled up."""
-    count = len(rows)
+    count = _count(rows)
     filled = min(-(-count // settings.lanes) * settings.lanes, size)
 
     def taken(name: str, leaf: Any) -> Any:
         if not is_batched(name, leaf, settings):
             return leaf
-        some = leaf[_span(rows)]
+        some = leaf[rows]
         if count == size:
             return some
+        if isinstance(leaf, jax.Array):
+            return jnp.pad(some, [(0, size - count), *[(0, 0)] * (leaf.ndim - 1)])
         wide = np.empty((size, *leaf.shape[1:]), leaf.dtype)
         wide[:count] = some
         wide[count:filled] = some[0]
@@ -283,15 +329,19 @@ def _rows(chunk: Chunk, rows: np.ndarray, size: int, settings: Settings) -> Chun
     return {name: jax.tree.map(partial(taken, name), value) for name, value in chunk.items()}
 
 
-def _span(rows: np.ndarray) -> np.ndarray | slice:
+def _count(rows: _Rows) -> int:
+    return rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+
+
+def _span(rows: np.ndarray) -> _Rows:
     """Rows, as a slice if they follow one another: that copies nothing."""
-    first, last = rows[0], rows[-1]
+    first, last = int(rows[0]), int(rows[-1])
     follow = last - first + 1 == len(rows) and bool(np.all(np.diff(rows) == 1))
     return slice(first, last + 1) if follow else rows
 
 
 def _cores_of_a_device() -> int:
     """How many calls are computed at once; an accelerator has one to work on while one is read."""
-    if jax.default_backend() != "cpu":
+    if is_accelerated():
         return 2
     return max(1, cores() // len(jax.local_devices()))
