@@ -9,7 +9,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
 from .._xla import compiled
-from ._descent import FOUND, Chunk, Settings, is_batched
+from ._descent import Chunk, Settings, is_batched
 
 
 # JAX 0.10 computes sums over points three times faster on a CPU with the older of its two ways to
@@ -30,15 +30,13 @@ def descend(
     if settings.devices == 1:
         return descended(settings, chunk, tolerance, steps, used)
     mesh, specs = placement(settings, chunk)
+    here = jax.eval_shape(partial(descended, settings), chunk, tolerance, steps, used)
     return jax.shard_map(
         partial(descended, settings),
         mesh=mesh,
         in_specs=(specs, PartitionSpec(), PartitionSpec(), PartitionSpec("fits")),
         out_specs={
-            name: PartitionSpec(*[None] * axes, "fits")
-            for name, axes in FOUND.items()
-            if (name != "covariance" or settings.wants_covariance)
-            and (name != "damping" or not settings.in_kernel)
+            name: PartitionSpec(*[None] * (of.ndim - 1), "fits") for name, of in here.items()
         },
         check_vma=False,
     )(chunk, tolerance, steps, used)

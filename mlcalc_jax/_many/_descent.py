@@ -35,6 +35,7 @@ class Settings(NamedTuple):
     devices: int = 1  #: among which a chunk is divided
     sums_apart: bool = False  #: whether sums over the points are taken a few at a time
     in_kernel: bool = False  #: whether all of a descent is one kernel of an accelerator
+    is_interpreted: bool = False  #: a kernel where there is no accelerator, for tests
 
     def of_numbers(self, numbers: Any, x: Any) -> Any:
         """The model of one fit, of a list of numbers."""
@@ -47,14 +48,8 @@ class Settings(NamedTuple):
 Chunk: TypeAlias = dict[str, Any]
 
 
-#: What is found, and how many axes it has before that of the fits.
-FOUND = {
-    "at": 1,
-    "stderr": 1,
-    "covariance": 2,
-    "damping": 1,
-    **dict.fromkeys(("cost", "chi_squared", "degrees_of_freedom", "status", "iterations"), 0),
-}
+#: What is found beside ``at``, ``stderr``, ``covariance`` and ``damping``: a number a fit.
+OF_EACH = ("cost", "chi_squared", "degrees_of_freedom", "status", "iterations")
 
 
 def is_batched(name: str, leaf: Any, settings: Settings) -> bool:
@@ -178,7 +173,7 @@ class Descent(ABC):
     def descended(self) -> dict[str, Any]:
         """Go until every lane has stopped, and describe what each has found.
 
-        Of :data:`FOUND`; what has axes before that of the lanes is in lists.
+        What has axes before that of the lanes is in lists.
         """
         held = sum((f.astype(jnp.int32) for f in self.fixed if f is not None), jnp.int32(0))
         freedoms = jnp.broadcast_to(self.used() - self.size + held, (self.lanes,)).astype(jnp.int32)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -159,22 +160,22 @@ class _Run:
         data = self.data
         size = _run.part_size(data)
         parts = [(k, min(k + size, data.fits)) for k in range(0, data.fits, size)]
-        found: dict[str, Any] = {}
-        if not data.is_on_device:
+        windows = _run.windows(data, self.settings, parts, *self.options)
+        if data.is_on_device:
+            pieces = []
+            for start, stop, some in windows:
+                pieces.append(self._by_name(start, stop, some))
+                self.progress(stop, data.fits)
+            found = pieces[0] if len(pieces) == 1 else _joined(pieces)
+        else:
             found = {
                 name: np.empty((data.fits, *shape), dtype)
                 for name, (shape, dtype) in self._arrays().items()
             }
-        pieces = []
-        for start, stop, some in _run.windows(data, self.settings, parts, *self.options):
-            named = self._by_name(start, stop, some)
-            if data.is_on_device:
-                pieces.append(named)
-            for name in found:
-                found[name][start:stop] = named[name]
-            self.progress(stop, data.fits)
-        if pieces:
-            found = {name: jnp.concatenate([p[name] for p in pieces]) for name in pieces[0]}
+            for start, stop, some in windows:
+                for name, values in self._by_name(start, stop, some).items():
+                    found[name][start:stop] = values
+                self.progress(stop, data.fits)
         leaves = ([found[f"{what}/{name}"] for name in data.names] for what in ("params", "stderr"))
         params, stderr = (jax.tree.unflatten(data.treedef, each) for each in leaves)
         rest = ("cost", "chi_squared", "degrees_of_freedom", "status", "iterations")
@@ -210,24 +211,14 @@ class _Run:
         whole = ("degrees_of_freedom", "status", "iterations")
         return arrays | {name: ((), np.dtype(np.int32)) for name in whole}
 
-    def _by_name(self, start: int, stop: int, found: _run.Found) -> dict[str, np.ndarray]:
+    def _by_name(self, start: int, stop: int, found: _run.Found) -> dict[str, Any]:
         """What a window has found, by the names of the arrays."""
         data = self.data
-        named = {name: values for name, values in found.items() if name not in ("at", "stderr")}
-        for k, name in enumerate(data.names):
-            if k in data.free:
-                column = data.free.index(k)
-                value, error = found["at"][column], found["stderr"][column]
-            else:
-                value = found["starts"][k]
-                xp: Any = jnp if data.is_on_device else np
-                value = xp.broadcast_to(value, (stop - start,))
-                error = xp.zeros(stop - start, data.dtype)
-            named[f"params/{name}"], named[f"stderr/{name}"] = value, error
-        named.pop("starts")
-        if "covariance" in named:
-            named["covariance"] = np.moveaxis(named["covariance"], -1, 0)
-        return named
+        how = tuple(data.names), data.free, stop - start
+        if not data.is_on_device:
+            return _named(*how, found)
+        with jax.enable_x64(True) if data.dtype == np.float64 else nullcontext():
+            return _named_there(*how, found)
 
     def _described(self) -> dict[str, Any]:
         """Everything the results depend on, as JSON."""
@@ -264,6 +255,35 @@ class _Run:
             "tolerance": tolerance,
             "polish": polish,
         }
+
+
+def _named(
+    names: tuple[str, ...], free: tuple[int, ...], count: int, found: _run.Found
+) -> dict[str, Any]:
+    """What ``count`` fits have found, by the names of the arrays, the fits first."""
+    xp: Any = np if isinstance(found["status"], np.ndarray) else jnp
+    held = iter(found["held"])
+    named = {}
+    for k, name in enumerate(names):
+        if k in free:
+            column = free.index(k)
+            value, error = (found[what][column, :count] for what in ("at", "stderr"))
+        else:
+            value = xp.broadcast_to(next(held), (count,))
+            error = xp.zeros(count, value.dtype)
+        named[f"params/{name}"], named[f"stderr/{name}"] = value, error
+    for name, values in found.items():
+        if name not in ("at", "stderr", "held"):
+            named[name] = xp.moveaxis(values[..., :count], -1, 0)
+    return named
+
+
+_named_there = jax.jit(_named, static_argnums=(0, 1, 2))
+
+
+@jax.jit
+def _joined(pieces: list[dict[str, jax.Array]]) -> dict[str, jax.Array]:
+    return {name: jnp.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
 def _code_of_model(data: Input) -> str:

@@ -31,7 +31,7 @@ class Input:
     model: Any
     treedef: Any
     names: list[str]
-    starts: list[np.ndarray]  # of each number, () or (fits,)
+    starts: list[Any]  # of each number, () or (fits,)
     guess: Guess | None  # that makes them, window by window
     low: list[np.ndarray | None]
     high: list[np.ndarray | None]
@@ -247,7 +247,7 @@ def _data(name: str, given: Any) -> tuple[Any, np.dtype[Any]]:
     return array, np.dtype(np.float32 if is_single else np.float64)
 
 
-def _flat(array: np.ndarray, points: int) -> np.ndarray:
+def _flat(array: Any, points: int) -> Any:
     """Rows of points."""
     return array.reshape(len(array), points)
 
@@ -300,7 +300,7 @@ def _of_points(name: str, array: Any, y: Any) -> Any:
         ) from None
 
 
-def _starts(params: Any, fits: int, dtype: Any) -> tuple[list[str], list[np.ndarray], Any]:
+def _starts(params: Any, fits: int, dtype: Any) -> tuple[list[str], list[Any], Any]:
     leaves, treedef = jax.tree_util.tree_flatten_with_path(params)
     if not leaves:
         raise ValueError("params holds no parameter: expected a pytree of numbers")
@@ -420,7 +420,7 @@ def _guess_of(model: Any, has_shared_x: bool) -> Guess:
     return one_by_one
 
 
-def _first(array: Any, dtype: Any) -> np.ndarray:
+def _first(array: Any, dtype: Any) -> Any:
     """The first row."""
     return np.asarray(array[:1]).reshape(1, -1).astype(dtype)
 

@@ -17,12 +17,11 @@ from jax.experimental import pallas as pl
 from jaxtyping import Array
 
 from .._path import Status
-from ._descent import FOUND, RUNNING, Chunk, Descent, Points, Settings, Terms, begun, is_batched
+from ._descent import OF_EACH, RUNNING, Chunk, Descent, Points, Settings, Terms, begun, is_batched
 from ._lanes import at_a_point
 
 LANES = 32  #: fits of a block, which stops on its own: a warp
-_UNROLLED = 1  # points of a turn of a loop over them
-_FIRST_STEPS = 12  # after which what is unfinished is gathered
+_FIRST_STEPS = 8  # after which what is unfinished is gathered
 _MORE = 4  # times as many steps for what is left, as often as need be
 
 
@@ -75,24 +74,28 @@ def descended(
 
     found, _ = lax.while_loop(goes_on, go_on, (found, limit))
     del found["damping"]
+    if chunk["loss"] is None:
+        del found["chi_squared"]  # it is the cost
     return found
 
 
-def can_run(settings: Settings, chunk: Chunk) -> bool:
-    """Whether the descents of such a chunk, on this machine, can be made in one kernel."""
+def can_run(settings: Settings, chunk: Chunk, platform: str | None = None) -> bool:
+    """Whether the descents of such a chunk can be made in one kernel, here or elsewhere."""
     fits = 2 * settings.lanes  # it is the same for any number
 
     def few(path: Any, leaf: Any) -> Any:
         shape = np.shape(leaf)
         shape = (fits, *shape[1:]) if is_batched(path[0].key, leaf, settings) else shape
-        return shape, jnp.result_type(leaf)
+        return shape, leaf.dtype if hasattr(leaf, "dtype") else chunk["y"].dtype
 
     leaves, treedef = jax.tree_util.tree_flatten_with_path(chunk)
-    return _can_run(settings, treedef, tuple(few(*leaf) for leaf in leaves))
+    return _can_run(settings, treedef, tuple(few(*leaf) for leaf in leaves), platform)
 
 
 @lru_cache(maxsize=256)
-def _can_run(settings: Settings, treedef: Any, leaves: tuple[Any, ...]) -> bool:
+def _can_run(
+    settings: Settings, treedef: Any, leaves: tuple[Any, ...], platform: str | None
+) -> bool:
     structs = [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]
 
     def run(leaves: Any, tolerance: Any, steps: Any, used: Any) -> Any:
@@ -101,7 +104,8 @@ def _can_run(settings: Settings, treedef: Any, leaves: tuple[Any, ...]) -> bool:
     is_double = any(dtype == np.float64 for _, dtype in leaves)
     try:
         with jax.enable_x64(is_double):
-            jax.jit(run).lower(structs, 1e-4, np.int32(1), np.zeros(1, np.int32))
+            traced = jax.jit(run).trace(structs, 1e-4, np.int32(1), np.zeros(1, np.int32))
+            traced.lower(lowering_platforms=(platform,) if platform else None)
     except Exception:  # something in the model that the compiler of kernels does not know
         return False
     return True
@@ -168,7 +172,7 @@ def _kernel(
         "stderr": (size,),
         "damping": (size + 2,),
         **({"covariance": (size, size)} if settings.wants_covariance else {}),
-        **{name: () for name, axes in FOUND.items() if not axes},
+        **dict.fromkeys(OF_EACH, ()),
     }
     kinds = {
         name: jnp.int32 if name in ("degrees_of_freedom", "status", "iterations") else dtype
@@ -182,7 +186,6 @@ def _kernel(
         for name, rows in descent.descended().items():
             _store(found[name], rows, ())
 
-    is_gpu = jax.default_backend() != "cpu"
     call = pl.pallas_call(
         body,
         grid=(fits // lanes,),
@@ -192,7 +195,7 @@ def _kernel(
             name: jax.ShapeDtypeStruct((*shape, fits), kinds[name])
             for name, shape in shapes.items()
         },
-        interpret=not is_gpu,
+        interpret=settings.is_interpreted,
         name="descents",
         **_compiler(lanes),
     )
@@ -275,16 +278,7 @@ class _Lanes(Descent):
         def add(k: Any, sums: list[Array]) -> list[Array]:
             return [a + b for a, b in zip(sums, terms(self._at(k)), strict=True)]
 
-        def add_some(k: Any, sums: list[Array]) -> list[Array]:
-            for j in range(_UNROLLED):
-                sums = add(k * _UNROLLED + j, sums)
-            return sums
-
-        whole = self.points // _UNROLLED
-        sums = lax.fori_loop(0, whole, add_some, zero)
-        for k in range(whole * _UNROLLED, self.points):
-            sums = add(k, sums)
-        return sums
+        return lax.fori_loop(0, self.points, add, zero)
 
     def added(self, terms: Terms) -> list[Array]:
         """The sums over the points, one after another."""

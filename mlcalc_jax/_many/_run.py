@@ -39,7 +39,9 @@ _IN_CACHE = 1 << 14  # bytes of y in a block on a CPU: half of what is nearest t
 _VALUES = 1 << 22  # of y in a chunk on a CPU
 _MOST_FITS = 1 << 15  # the same
 _CHUNKS = 4  # of a window on a CPU
-_TO_DEVICE, _ON_DEVICE = 4, 32  # windows at once for an accelerator, from the host and there
+_ON_DEVICE = 32  # windows at once of what is in the memory of an accelerator
+_AHEAD = 2  # windows that are under way
+_AHEAD_OF_DEVICE = 6  # the same where most of their way is to an accelerator and back
 
 _CONVERGED = [int(status) for status in Status if status.has_converged]
 
@@ -51,10 +53,7 @@ def window_size(points: int) -> int:
 
 def part_size(data: Input) -> int:
     """Fits that are held at once where nothing is written."""
-    size = window_size(data.points)
-    if not is_accelerated():
-        return size
-    return (_ON_DEVICE if data.is_on_device else _TO_DEVICE) * size
+    return window_size(data.points) * (_ON_DEVICE if data.is_on_device else 1)
 
 
 def windows(
@@ -65,7 +64,7 @@ def windows(
     steps: int,
     polish: bool,
 ) -> Iterator[tuple[int, int, Found]]:
-    """The results of windows of fits, in order; two are under way at any time."""
+    """The results of windows of fits, in order; some are under way at any time."""
     waiting: deque[Future[tuple[int, int, Found]]] = deque()
 
     def next_one() -> tuple[int, int, Found]:
@@ -73,12 +72,12 @@ def windows(
         waiting.popleft()
         return found
 
-    with _threads() as (pool, ahead):
+    with _threads(_ahead(data)) as (pool, ahead):
         machine = _Machine(data, settings, tolerance, steps, polish, pool)
         try:
             for part in parts:
                 waiting.append(ahead.submit(machine.window, *part))
-                if len(waiting) > 2:
+                if len(waiting) > _ahead(data):
                     yield next_one()
             while waiting:
                 yield next_one()
@@ -89,25 +88,32 @@ def windows(
             wait(waiting)
 
 
+def _ahead(data: Input) -> int:
+    return _AHEAD_OF_DEVICE if is_accelerated() and not data.is_on_device else _AHEAD
+
+
 _Threads: TypeAlias = tuple[ThreadPoolExecutor, ThreadPoolExecutor]
-_idle: dict[int, _Threads] = {}  # by how many compute
+_idle: dict[tuple[int, int], _Threads] = {}  # by how many compute, and read
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)  # threads stay with the parent
 
 
 @contextmanager
-def _threads() -> Iterator[_Threads]:
-    """Threads that compute, and two that read ahead: no other call has them at the same time.
+def _threads(ahead: int) -> Iterator[_Threads]:
+    """Threads that compute, and some that read ahead: no other call has them at the same time.
 
     They are kept for the next call, since to start them takes as long as thousands of fits.
     """
     count = _cores_of_a_device()
     count += count > 1  # to copy for the next call while all cores compute
-    threads = _idle.pop(count, None) or (ThreadPoolExecutor(count), ThreadPoolExecutor(2))
+    threads = _idle.pop((count, ahead), None) or (
+        ThreadPoolExecutor(count),
+        ThreadPoolExecutor(ahead),
+    )
     try:
         yield threads
     finally:
-        if _idle.setdefault(count, threads) is not threads:
+        if _idle.setdefault((count, ahead), threads) is not threads:
             for pool in threads:
                 pool.shutdown()
 
@@ -162,21 +168,25 @@ class _Machine:
         chunk = self.data.window(start, stop)
         found = self._fitted(chunk)
         if self.polish:
-            found = {name: np.array(values) for name, values in found.items()}
+            fits = stop - start
+            found = {name: np.array(values[..., :fits]) for name, values in found.items()}
             again = np.flatnonzero(~np.isin(found["status"], _CONVERGED))
             if again.size:
                 exact = self.data.window(start, stop, np.float64)
                 double = _rows(exact, again, len(again), self.settings)
                 better = self._fitted(double)
-                for name, values in better.items():
-                    found[name][..., again] = values.astype(found[name].dtype)
-        return start, stop, found | {"starts": chunk["starts"]}
+                with np.errstate(over="ignore"):  # of a fit that went far away
+                    for name, values in better.items():
+                        found[name][..., again] = values.astype(found[name].dtype)
+        held = [s for k, s in enumerate(chunk["starts"]) if k not in self.settings.free]
+        return start, stop, found | {"held": held}
 
     def _fitted(self, chunk: Chunk) -> Found:
         found: Found = {}
         fits = len(chunk["y"])
         if is_accelerated() and (kernel := self._kernel(chunk)):
-            return self._call(kernel, chunk, slice(0, fits), self.steps)
+            found = self._call(kernel, chunk, slice(0, fits), self.steps)
+            return {"chi_squared": found["cost"], **found}
         if self.data.is_on_device:
             loss = chunk["loss"]
             chunk = jax.tree.map(np.asarray, {**chunk, "loss": None}) | {"loss": loss}
@@ -209,7 +219,12 @@ class _Machine:
         """The settings of a kernel, if that can be had of the model."""
         from . import _kernel
 
-        settings = self.settings._replace(lanes=_kernel.LANES, sums_apart=False, in_kernel=True)
+        settings = self.settings._replace(
+            lanes=_kernel.LANES,
+            sums_apart=False,
+            in_kernel=True,
+            is_interpreted=jax.default_backend() == "cpu",
+        )
         return settings if _kernel.can_run(settings, chunk) else None
 
     def _go_on(self, chunk: Chunk, left: np.ndarray, steps: int, found: Found) -> None:
@@ -261,11 +276,14 @@ class _Machine:
         blocks = max(-(-count // (lanes * devices)), 2)
         blocks = 1 << (blocks - 1).bit_length()
         share = blocks * lanes
-        chunk = _rows(chunk, rows, share * devices, settings)
-        is_double, stays = chunk["y"].dtype == np.float64, isinstance(chunk["y"], jax.Array)
         used = np.clip(count - np.arange(devices) * share, 0, share).astype(np.int32)
+        is_double, stays = chunk["y"].dtype == np.float64, isinstance(chunk["y"], jax.Array)
         tolerance = self.tolerance or (1e-8 if is_double else 1e-4)
         with jax.enable_x64(True) if is_double else nullcontext():
+            if not stays:
+                chunk = _rows(chunk, rows, share * devices, settings)
+            elif count < share * devices:
+                chunk = _widened(chunk, share * devices, settings)
             if devices > 1:
                 mesh, specs = placement(settings, chunk)
                 chunk = jax.tree.map(
@@ -279,12 +297,8 @@ class _Machine:
                     found = descend(settings, chunk, tolerance, steps, used)
                     self.compiled.add(key)
             if stays:
-                jax.block_until_ready(found)  # so that no more than two windows are begun
-            else:
-                found = jax.tree.map(np.asarray, found)
-            if count < share * devices:
-                found = {name: value[..., :count] for name, value in found.items()}
-            return found
+                return jax.block_until_ready(found)  # so that few windows are under way
+            return {name: value[..., :count] for name, value in jax.device_get(found).items()}
 
 
 def _least_work(iterations: np.ndarray, lanes: int) -> int:
@@ -319,14 +333,27 @@ def _rows(chunk: Chunk, rows: _Rows, size: int, settings: Settings) -> Chunk:
         some = leaf[rows]
         if count == size:
             return some
-        if isinstance(leaf, jax.Array):
-            return jnp.pad(some, [(0, size - count), *[(0, 0)] * (leaf.ndim - 1)])
         wide = np.empty((size, *leaf.shape[1:]), leaf.dtype)
         wide[:count] = some
         wide[count:filled] = some[0]
         return wide
 
     return {name: jax.tree.map(partial(taken, name), value) for name, value in chunk.items()}
+
+
+@partial(jax.jit, static_argnums=1)
+def _padded(arrays: list[jax.Array], size: int) -> list[jax.Array]:
+    return [jnp.pad(a, [(0, size - len(a)), *[(0, 0)] * (a.ndim - 1)]) for a in arrays]
+
+
+def _widened(chunk: Chunk, size: int, settings: Settings) -> Chunk:
+    """A chunk in the memory of an accelerator, with room for more fits."""
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(chunk)
+    is_wide = [is_batched(path[0].key, leaf, settings) for path, leaf in leaves]
+    some = [leaf for (_, leaf), wide in zip(leaves, is_wide, strict=True) if wide]
+    padded = iter(_padded(some, size))
+    wide = [next(padded) if wide else leaf for (_, leaf), wide in zip(leaves, is_wide, strict=True)]
+    return jax.tree.unflatten(treedef, wide)
 
 
 def _count(rows: _Rows) -> int:
