@@ -395,7 +395,7 @@ def test_peers_of_many_fits_find_the_same() -> None:
     """A benchmark of different answers would be none."""
     peers = importlib.import_module("experiments.benchmarks._many_peers")
     bench = importlib.import_module("experiments.benchmarks.fit_many")
-    case = bench._Case(0, bench.PEAK, 64, 25, np.float32)
+    case = bench.Case(0, bench.PEAK, 64, 25, np.float32)
     ours = np.stack([case.go()().params[name] for name in peers.NAMES], axis=1)
     for peer, _ in peers.peers().values():
         np.testing.assert_allclose(peer(case.x, case.y, case.flat_start()), ours, atol=2e-3)

@@ -64,15 +64,15 @@ def experiment(config: Config, run: Run) -> str | None:
         ("peak in float64", PEAK, 25, np.float64, {}),
     ):  # fmt: skip
         run.doing(what)
-        case = _Case(config.seed, kind, fits, points, dtype)
+        case = Case(config.seed, kind, fits, points, dtype)
         note(what, "fit_many", points, fits, fits / best(case.go(**options), config.repeats))
     run.doing("one in a hundred pathological")
-    case = _Case(config.seed, PEAK, fits, 25, np.float32)
+    case = Case(config.seed, PEAK, fits, 25, np.float32)
     case.spoil(100)
     note("peak, 1 % pathological", "fit_many", 25, fits, fits / best(case.go(), config.repeats))
     for points in (25,) if config.quick else (8, 16, 25, 50, 120, 250, 500):
         few = max(fits * 25 // max(points, 25), 1)
-        case = _Case(config.seed, PEAK, few, points, np.float32)
+        case = Case(config.seed, PEAK, few, points, np.float32)
         run.doing(f"{points} points")
         note("peak by points", "fit_many", points, few, few / best(case.go(), config.repeats))
         for way, (peer, most) in peers().items():
@@ -96,7 +96,7 @@ def experiment(config: Config, run: Run) -> str | None:
     return None
 
 
-class _Case:
+class Case:
     """Simulated data of one workload, and the fits of it."""
 
     def __init__(self, seed: int, kind: str, fits: int, points: int, dtype: Any) -> None:
@@ -145,7 +145,7 @@ def _apart(what: str, config: Config) -> dict[str, float]:
         fits = int(number)
     if kind == "stream":
         return _streamed(fits, config.seed)
-    case = _Case(config.seed, PEAK, fits, 25, np.float32)
+    case = Case(config.seed, PEAK, fits, 25, np.float32)
     return {"rate": fits / best(case.go(), config.repeats)}
 
 
@@ -156,9 +156,9 @@ def _streamed(fits: int, seed: int) -> dict[str, float]:
         shape = (fits, 25)
         on_disk = np.lib.format.open_memmap(file, "w+", np.float32, shape)
         for first in range(0, fits, step):
-            on_disk[first : first + step] = _Case(seed, PEAK, step, 25, np.float32).y
+            on_disk[first : first + step] = Case(seed, PEAK, step, 25, np.float32).y
         on_disk.flush()
-        case = _Case(seed, PEAK, step, 25, np.float32)
+        case = Case(seed, PEAK, step, 25, np.float32)
         y = np.load(file, mmap_mode="r")
         start = {"amplitude": 7.0, "mu": 0.2, "sigma": 1.4, "offset": 0.4}
         mc.fit_many(case.model, start, case.x, y, out=Path(folder) / "first.zarr")

@@ -23,6 +23,7 @@ from ._lanes import at_a_point
 LANES = 32  #: fits of a block, which stops on its own: a warp
 _FIRST_STEPS = 8  # after which what is unfinished is gathered
 _MORE = 4  # times as many steps for what is left, as often as need be
+_ROOM = 8  # of so many fits one can be gathered at once
 
 
 def descended(
@@ -46,33 +47,31 @@ def descended(
     steps = jnp.asarray(steps, jnp.int32)
     limit = jnp.minimum(_FIRST_STEPS, steps)
     found = _kernel(settings, chunk, tolerance, limit, used)
-    lane = jnp.arange(fits)
+    room = min(fits, max(fits // _ROOM // settings.lanes, 2) * settings.lanes)
+    is_given = jnp.arange(fits) < used
 
-    def is_left(found: dict[str, Array]) -> Array:
-        return (found["status"] == Status.STEPS_USED) & (lane < used)
+    def is_left(found: dict[str, Array], limit: Any) -> Array:
+        is_unfinished = found["status"] == Status.STEPS_USED
+        return is_given & is_unfinished & (found["iterations"] < limit)
 
     def go_on(now: tuple[dict[str, Array], Array]) -> tuple[dict[str, Array], Array]:
         found, limit = now
-        limit = jnp.minimum(_MORE * limit, steps)
-        left = is_left(found)
-        count = jnp.sum(left, dtype=jnp.int32)
-        rows = jnp.flatnonzero(left, size=fits, fill_value=0)
+        limit = jnp.where(jnp.any(is_left(found, limit)), limit, jnp.minimum(_MORE * limit, steps))
+        left = is_left(found, limit)
+        rows = jnp.flatnonzero(left, size=room, fill_value=0)
+        count = jnp.minimum(jnp.sum(left, dtype=jnp.int32), room)
         some = _taken(chunk, rows, settings)
         for column, k in enumerate(settings.free):
             some["starts"][k] = found["at"][column, rows]
         some |= {"taken": found["iterations"][rows], "damping": found["damping"][:, rows]}
         more = _kernel(settings, some, tolerance, limit, count)
-        to = jnp.where(lane < count, rows, fits)
+        to = jnp.where(jnp.arange(room) < count, rows, fits)
         found = {
             name: values.at[..., to].set(more[name], mode="drop") for name, values in found.items()
         }
         return found, limit
 
-    def goes_on(now: tuple[dict[str, Array], Array]) -> Array:
-        found, limit = now
-        return (limit < steps) & jnp.any(is_left(found))
-
-    found, _ = lax.while_loop(goes_on, go_on, (found, limit))
+    found, _ = lax.while_loop(lambda now: jnp.any(is_left(now[0], steps)), go_on, (found, limit))
     del found["damping"]
     if chunk["loss"] is None:
         del found["chi_squared"]  # it is the cost

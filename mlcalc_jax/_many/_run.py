@@ -40,8 +40,6 @@ _VALUES = 1 << 22  # of y in a chunk on a CPU
 _MOST_FITS = 1 << 15  # the same
 _CHUNKS = 4  # of a window on a CPU
 _ON_DEVICE = 32  # windows at once of what is in the memory of an accelerator
-_AHEAD = 2  # windows that are under way
-_AHEAD_OF_DEVICE = 6  # the same where most of their way is to an accelerator and back
 
 _CONVERGED = [int(status) for status in Status if status.has_converged]
 
@@ -64,7 +62,7 @@ def windows(
     steps: int,
     polish: bool,
 ) -> Iterator[tuple[int, int, Found]]:
-    """The results of windows of fits, in order; some are under way at any time."""
+    """The results of windows of fits, in order; two are under way at any time."""
     waiting: deque[Future[tuple[int, int, Found]]] = deque()
 
     def next_one() -> tuple[int, int, Found]:
@@ -72,12 +70,12 @@ def windows(
         waiting.popleft()
         return found
 
-    with _threads(_ahead(data)) as (pool, ahead):
+    with _threads() as (pool, ahead):
         machine = _Machine(data, settings, tolerance, steps, polish, pool)
         try:
             for part in parts:
                 waiting.append(ahead.submit(machine.window, *part))
-                if len(waiting) > _ahead(data):
+                if len(waiting) > 2:
                     yield next_one()
             while waiting:
                 yield next_one()
@@ -88,32 +86,25 @@ def windows(
             wait(waiting)
 
 
-def _ahead(data: Input) -> int:
-    return _AHEAD_OF_DEVICE if is_accelerated() and not data.is_on_device else _AHEAD
-
-
 _Threads: TypeAlias = tuple[ThreadPoolExecutor, ThreadPoolExecutor]
-_idle: dict[tuple[int, int], _Threads] = {}  # by how many compute, and read
+_idle: dict[int, _Threads] = {}  # by how many compute
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)  # threads stay with the parent
 
 
 @contextmanager
-def _threads(ahead: int) -> Iterator[_Threads]:
-    """Threads that compute, and some that read ahead: no other call has them at the same time.
+def _threads() -> Iterator[_Threads]:
+    """Threads that compute, and two that read ahead: no other call has them at the same time.
 
     They are kept for the next call, since to start them takes as long as thousands of fits.
     """
     count = _cores_of_a_device()
     count += count > 1  # to copy for the next call while all cores compute
-    threads = _idle.pop((count, ahead), None) or (
-        ThreadPoolExecutor(count),
-        ThreadPoolExecutor(ahead),
-    )
+    threads = _idle.pop(count, None) or (ThreadPoolExecutor(count), ThreadPoolExecutor(2))
     try:
         yield threads
     finally:
-        if _idle.setdefault((count, ahead), threads) is not threads:
+        if _idle.setdefault(count, threads) is not threads:
             for pool in threads:
                 pool.shutdown()
 
@@ -297,7 +288,7 @@ class _Machine:
                     found = descend(settings, chunk, tolerance, steps, used)
                     self.compiled.add(key)
             if stays:
-                return jax.block_until_ready(found)  # so that few windows are under way
+                return jax.block_until_ready(found)  # so that no more than two are under way
             return {name: value[..., :count] for name, value in jax.device_get(found).items()}
 
 
