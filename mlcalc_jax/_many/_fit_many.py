@@ -48,7 +48,10 @@ def fit_many(
     Each fit is Levenberg-Marquardt on the normal equations, with Marquardt's scaling and Nielsen's
     rule for the damping. A fit that goes wrong ends in a status of its own and touches no other.
     Fits that need more steps than most are gathered and carried on together. All cores of a CPU
-    work, or all accelerators of the machine.
+    work, or all accelerators of the machine. On a GPU all of a descent is one kernel, a fit a
+    thread, if the model works number by number, point by point, in functions that the compiler of
+    kernels knows (erf is none); any other goes as on a CPU, several times slower. A ``y`` that is
+    in the memory of a GPU stays there.
 
     The normal equations square the condition number of the Jacobian: in float32 some 3 digits of a
     well-conditioned problem are exact, in float64 some 8; where that does not do, :func:`fit` is
@@ -94,9 +97,9 @@ def fit_many(
             shows a bar, and needs tqdm.
 
     Returns:
-        the fits, as NumPy arrays, or the arrays of the group. An all-masked fit, or one with fewer
-        points than parameters, is SINGULAR; one that is not finite at its start, data included, is
-        NON_FINITE.
+        the fits, as NumPy arrays, or as JAX arrays where ``y`` is in the memory of a GPU, or the
+        arrays of the group. An all-masked fit, or one with fewer points than parameters, is
+        SINGULAR; one that is not finite at its start, data included, is NON_FINITE.
 
     Raises:
         TypeError: parameters or data that are not real numbers; a model that is no function;
@@ -194,7 +197,8 @@ class _Run:
             done = total - sum(stop - start for start, stop in left)
             self.progress(done, total)
             for start, stop, some in _run.windows(data, self.settings, left, *self.options):
-                store.write(start, stop, self._by_name(start, stop, some))
+                named = self._by_name(start, stop, some)
+                store.write(start, stop, jax.device_get(named))
                 done += stop - start
                 self.progress(done, total)
             store.finish()

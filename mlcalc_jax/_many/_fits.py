@@ -20,7 +20,8 @@ _MESSAGES = {Status.NON_FINITE: "NaN or infinite at the start: the data, or the 
 class ManyFits:
     """Parameters, uncertainties and fate of each of many fits, along a leading axis.
 
-    The arrays are NumPy's, or with ``out`` those of a Zarr group, which are read when indexed.
+    The arrays are NumPy's, or JAX's where the data were in the memory of a GPU, or with ``out``
+    those of a Zarr group, which are read when indexed.
     """
 
     params: Params  #: each leaf with a leading axis of fits
