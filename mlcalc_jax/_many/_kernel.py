@@ -5,7 +5,7 @@ from what is nearest to the thread. So it goes with a model that is computed poi
 by number, with what the compiler of kernels knows; any other is computed as on a CPU, in one block.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -260,7 +260,9 @@ class _Lanes(Descent):
             data["mask"] = data["mask"] != 0
         return Points(**data)
 
-    def _summed(self, terms: Callable[[Points], list[Array]]) -> list[Array]:
+    def added(self, terms: Terms) -> list[Array]:
+        """The sums over the points, one after another."""
+
         def shapes() -> Any:
             struct = {
                 name: jax.tree.map(
@@ -279,10 +281,6 @@ class _Lanes(Descent):
 
         return lax.fori_loop(0, self.points, add, zero)
 
-    def added(self, terms: Terms) -> list[Array]:
-        """The sums over the points, one after another."""
-        return self._summed(terms)
-
     def predicted(self, numbers: Sequence[Array], x: Any) -> tuple[Array, list[Array]]:
         """The model at a point, (lanes,), and its derivatives, alike or ()."""
         return self.predict(numbers, x, self.settings.free)
@@ -291,7 +289,7 @@ class _Lanes(Descent):
         """How many points count."""
         if self.data["mask"] is None:
             return self.points
-        return self._summed(lambda of: [jnp.where(of.mask, jnp.int32(1), 0)])[0]
+        return self.added(lambda of: [jnp.where(of.mask, jnp.int32(1), 0)])[0]
 
     def is_any(self, lanes: Array) -> Array:
         """Whether it is so in one lane at least."""

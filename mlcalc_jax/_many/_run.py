@@ -262,8 +262,8 @@ class _Machine:
         if self.is_stopped:
             raise RuntimeError("stopped")
         lanes, devices = settings.lanes, settings.devices
-        # Never one block alone: the compiler would lay it out in another way, to other last bits.
         count = _count(rows)
+        # Never one block alone: the compiler would lay it out in another way, to other last bits.
         blocks = max(-(-count // (lanes * devices)), 2)
         blocks = 1 << (blocks - 1).bit_length()
         share = blocks * lanes
