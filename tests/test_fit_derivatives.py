@@ -125,6 +125,7 @@ def _lifted_too(params: Any, x: Any) -> Any:
     return _lifted(params["lift"], params, x)
 
 
+@pytest.mark.slow
 def test_by_what_a_model_or_a_tie_carries() -> None:
     """Outside fact: central differences by a fixed parameter, in fits that trace nothing."""
 

@@ -134,6 +134,7 @@ def test_an_x_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
     same(on_gpu(fits, monkeypatch), fits())
 
 
+@pytest.mark.slow
 def test_other_models_go_as_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     y, start = peaks()
     fits = partial(mc.fit_many, summed, start, X, y)

@@ -56,6 +56,7 @@ def test_sweep_is_the_loop_over_constants(name: str) -> None:
         assert found.oracle[k].tolist() == [3 * step for step in range(STEPS + 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factory", [optax.lbfgs, mc.levenberg_marquardt, mc.gauss_newton])
 def test_sweep_is_the_loop_for_methods_without_a_rate(factory: Any) -> None:
     """The same, to the digits that these methods keep: they magnify rounding on their way."""
@@ -129,6 +130,7 @@ def test_a_lane_does_not_know_its_neighbours() -> None:
     np.testing.assert_array_equal(calm.cost[[0, 2]], with_wild.cost[[0, 2]])
 
 
+@pytest.mark.slow
 def test_seeds_bring_the_same_luck_to_everyone() -> None:
     """Starts, minibatches and noise come from the seed alone: frozen descents show the same."""
     heights = HEIGHTS.cost
