@@ -72,12 +72,7 @@ class _Block(Descent):
     def __init__(self, settings: Settings, block: Chunk, tolerance: Array, steps: Any) -> None:
         self.data = Points(*(block[name] for name in Points._fields))
         self.shape = block["y"].shape
-        one_x = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(
-                leaf.shape if settings.has_shared_x else leaf.shape[:-1], leaf.dtype
-            ),
-            self.data.x,
-        )
+        one_x = settings.x_of_one(self.data.x)
         self.predict = lanewise(
             settings.of_numbers, len(block["starts"]), one_x, block["y"].dtype,
             settings.has_shared_x,

@@ -41,6 +41,15 @@ class Settings(NamedTuple):
         """The model of one fit, of a list of numbers."""
         return self.model(jax.tree.unflatten(self.treedef, numbers), x)
 
+    def x_of_one(self, x: Any) -> Any:
+        """Shapes and dtypes of the x of one fit, of an x that has the fits last."""
+
+        def struct(leaf: Any) -> jax.ShapeDtypeStruct:
+            shape = leaf.shape if self.has_shared_x else leaf.shape[:-1]
+            return jax.ShapeDtypeStruct(shape, leaf.dtype)
+
+        return jax.tree.map(struct, x)
+
 
 #: A chunk of fits: ``starts``, ``low``, ``high``, ``held`` (lists by parameter), ``x``, ``y``,
 #: ``weight``, ``mask``, ``loss``, None where there is none; ``taken`` and ``damping`` of the call
@@ -217,7 +226,7 @@ class Descent(ABC):
         return _Sums(out[0], tuple(slope), tuple(square), chi_squared, size_of_y)
 
     def _terms(self, numbers: list[Array], for_covariance: bool, of: Points) -> list[Array]:
-        """What is summed, in the order of :class:`_Sums` but for the slope before the square."""
+        """What is summed: cost, chi-squared and size of y if there is a loss; slope, square."""
         predicted, columns = self.predicted(numbers, of.x)
         r = of.weighed(predicted.astype(self.dtype) - of.y)
         columns = [of.weighed(column.astype(self.dtype)) for column in columns]

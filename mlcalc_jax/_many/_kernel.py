@@ -145,12 +145,7 @@ def _kernel(
     """One kernel: what the first ``used`` fits find in so many steps."""
     (points, fits), dtype = chunk["y"].shape, chunk["y"].dtype
     size, lanes = len(settings.free), settings.lanes
-    one_x = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(
-            leaf.shape if settings.has_shared_x else leaf.shape[:-1], dtype
-        ),
-        chunk["x"],
-    )
+    one_x = settings.x_of_one(chunk["x"])
     predict = at_a_point(settings.of_numbers, len(chunk["starts"]), one_x, dtype)
     numbers = {
         "tolerance": jnp.asarray(tolerance, dtype)[None],
@@ -225,11 +220,10 @@ class _Lanes(Descent):
 
     def __init__(self, settings: Settings, given: Any, predict: Any, points: int) -> None:
         self.data, self.points, self.predict = given, points, predict
-        self.count = given["y"].shape[-1]
-        dtype = given["y"].dtype
+        lanes, dtype = settings.lanes, given["y"].dtype
 
         def row(ref: Any) -> Any:
-            return ref[:] if ref.shape[0] == self.count and self.count > 1 else ref[0]
+            return ref[:] if ref.shape == (lanes,) else ref[0]
 
         block = {
             "loss": given["loss"],
@@ -239,11 +233,9 @@ class _Lanes(Descent):
                for name in ("starts", "low", "high")},
             "held": [None if r is None else row(r) != 0 for r in given["held"]],
         }  # fmt: skip
-        lane = pl.program_id(0) * self.count + jnp.arange(self.count, dtype=jnp.int32)
+        lane = pl.program_id(0) * lanes + jnp.arange(lanes, dtype=jnp.int32)
         self.is_used = lane < given["used"][0]
-        super().__init__(
-            settings, block, self.count, dtype, given["tolerance"][0], given["steps"][0]
-        )
+        super().__init__(settings, block, lanes, dtype, given["tolerance"][0], given["steps"][0])
 
     def begins(self) -> Array:
         """RUNNING; but what is not used has stopped already."""
@@ -274,7 +266,7 @@ class _Lanes(Descent):
                 struct["mask"] = jax.ShapeDtypeStruct(struct["mask"].shape, bool)
             return jax.eval_shape(terms, Points(**struct))
 
-        zero = [jnp.zeros((self.count,), of.dtype) for of in shapes()]
+        zero = [jnp.zeros((self.lanes,), of.dtype) for of in shapes()]
 
         def add(k: Any, sums: list[Array]) -> list[Array]:
             return [a + b for a, b in zip(sums, terms(self._at(k)), strict=True)]
