@@ -26,7 +26,13 @@ from ._precision import double, holds_double, holds_tracer, is_any_traced, is_tr
 from ._problem import LeastSquares, hashed, model_name
 from ._result import Fit
 from ._types import ArrayLike, Model, Params
-from ._uncertainty import covariance, differentiable_if, is_singular, standard_errors
+from ._uncertainty import (
+    covariance,
+    differentiable_if,
+    is_singular,
+    regular_covariance,
+    standard_errors,
+)
 from ._xla import await_soon, compiled
 from .losses import Poisson
 from .optimisers._levenberg_marquardt import damping_of
@@ -240,7 +246,8 @@ def _attempted(
 ) -> dict[str, Any]:
     """What :func:`_fitted` finds, begun again where :func:`converge` would with 2 attempts.
 
-    The second attempt runs the same program: a loop in it would take longer to compile.
+    The second attempt runs the same program, and what a singular fit leaves undetermined is found
+    by one of its own: a loop and a singular value decomposition would take longer to compile.
     """
     dtype = jax.tree.leaves(start)[0].dtype
 
@@ -252,7 +259,11 @@ def _attempted(
     found = run(damping, options.steps)
     left = options.steps - int(found["steps"]) - 1
     if found.pop("is_unsatisfying") and left >= 0:
-        return _lower_of(found, run(second_damping(found["at"].dtype), left))
+        found = _lower_of(found, run(second_damping(found["at"].dtype), left))
+    if found.pop("is_singular"):
+        end = {name: found[name] for name in ("at", "cost", "status")}
+        end |= {"freedoms": found["degrees_of_freedom"], "R": found["triangle"].R}
+        found |= jax.device_get(_looked_into(options, start, end))
     return found
 
 
@@ -344,48 +355,79 @@ def _solution(
 ) -> dict[str, Any]:
     """All that a fit reports, at the end of its loop."""
     params = params_of(at)
-    flat, unravel = ravel_pytree(params)
     cost, R = last.here.cost, last.here.triangle.R
     if options.is_traced:
         cost, R = cost_and_curvature(problem, params_of, at)
     elif problem.loss is not None and not isinstance(problem.loss, Poisson):
         R = cost_and_curvature(problem, params_of, at)[1]
-    expand = None
-    if options.freedom.tie is not None or not options.freedom.is_plain(flat.size):
-        expand = jax.jacfwd(lambda at: ravel_pytree(params_of(at))[0])(at)
-    found = covariance(R, expand)
     points = problem.points_that_count()
     freedoms = points - at.size
-    matrix = found.matrix
-    if not options.absolute_sigma:
-        matrix = matrix * jnp.where(freedoms > 0, cost / jnp.maximum(freedoms, 1), jnp.nan)
     r = problem.residuals(params)
-    status = jnp.where(
-        jnp.any(found.undetermined) & (last.status != Status.NON_FINITE),
-        Status.SINGULAR,
-        last.status,
-    )
     at_bound = jnp.zeros(at.size, bool)
     if limits is not None:
         at_bound = (at <= limits[0]) | (at >= limits[1])
     return {
+        **_uncertainty(options, params_of, at, cost, freedoms, last.status, R),
         "params": params,
-        "stderr": unravel(standard_errors(matrix, expand)),
-        "covariance": matrix,
         "cost": cost,
         "chi_squared": jnp.sum(r**2) if problem.loss is not None else cost,
         "degrees_of_freedom": jnp.asarray(freedoms, jnp.int32),
         "points": jnp.asarray(points, jnp.int32),
-        "status": status.astype(jnp.int32),
         "steps": last.steps,
         "evaluations": last.steps + 1,
         "bends": last.bends,
-        "undetermined": found.undetermined,
         "is_at_bound": at_bound,
         "at": at,
         "triangle": last.here.triangle._replace(R=jax.lax.stop_gradient(R)),
         "trace": last.trace,
     }
+
+
+def _uncertainty(
+    options: _Options,
+    params_of: Callable[[Array], Params],
+    at: Array,
+    cost: Array,
+    freedoms: Any,
+    status: Array,
+    R: Array,
+    is_whole: bool = False,
+) -> dict[str, Any]:
+    """Covariance and standard errors, what the data do not determine, and the status by that.
+
+    Untraced and unless asked for the whole of it: as if nothing were undetermined, and whether
+    something is.
+    """
+    flat, unravel = ravel_pytree(params_of(at))
+    expand = None
+    if options.freedom.tie is not None or not options.freedom.is_plain(flat.size):
+        expand = jax.jacfwd(lambda at: ravel_pytree(params_of(at))[0])(at)
+    if is_whole or options.is_traced:
+        found, extra = covariance(R, expand), {}
+    else:
+        found, is_regular = regular_covariance(R, expand)
+        extra = {"is_singular": ~is_regular}
+    matrix = found.matrix
+    if not options.absolute_sigma:
+        matrix = matrix * jnp.where(freedoms > 0, cost / jnp.maximum(freedoms, 1), jnp.nan)
+    is_lost = jnp.any(found.undetermined) & (status != Status.NON_FINITE)
+    return {
+        **extra,
+        "stderr": unravel(standard_errors(matrix, expand)),
+        "covariance": matrix,
+        "undetermined": found.undetermined,
+        "status": jnp.where(is_lost, Status.SINGULAR, status).astype(jnp.int32),
+    }
+
+
+@compiled(static_argnums=0)
+def _looked_into(options: _Options, start: Params, end: dict[str, Any]) -> dict[str, Any]:
+    """The whole :func:`_uncertainty` of an untraced fit that is singular at its end."""
+
+    def params_of(at: Array) -> Params:
+        return options.freedom.params(at, start)
+
+    return _uncertainty(options, params_of, **end, is_whole=True)
 
 
 def _implicit(

@@ -26,19 +26,26 @@ def covariance(
     not matter. If the scaled R is singular to rounding, its null directions are left out, and the
     parameters they move are named.
     """
-    scaled, scale, inverse = _inverted(R)
-    rounding = _rounding(R)
-    condition = jnp.linalg.norm(scaled) * jnp.linalg.norm(lax.stop_gradient(inverse))
-    spread = _expanded(expand, inverse, scale)
-    regular = Covariance(spread @ spread.T, jnp.zeros(len(spread), bool))
-    is_regular = condition * rounding < 1
+    regular, is_regular = regular_covariance(R, expand)
 
     def singular() -> Covariance:
+        scaled, scale, _ = _inverted(R)
         held = lax.stop_gradient((scaled, expand, scale))
-        return _singular(held[0], lambda of: _expanded(held[1], of, held[2]), rounding)
+        return _singular(held[0], lambda of: _expanded(held[1], of, held[2]), _rounding(R))
 
     found = lax.cond(is_regular, lambda: regular, singular)
     return found._replace(matrix=differentiable_if(is_regular, found.matrix))
+
+
+def regular_covariance(
+    R: Float[Array, "free free"], expand: Float[Array, "parameters free"] | None
+) -> tuple[Covariance, Bool[Array, ""]]:
+    """The covariance if nothing is undetermined, and whether that is so."""
+    scaled, scale, inverse = _inverted(R)
+    condition = jnp.linalg.norm(scaled) * jnp.linalg.norm(lax.stop_gradient(inverse))
+    spread = _expanded(expand, inverse, scale)
+    nothing = jnp.zeros(len(spread), bool)
+    return Covariance(spread @ spread.T, nothing), condition * _rounding(R) < 1
 
 
 def root(
