@@ -52,15 +52,33 @@ def is_numeric(value: Any) -> bool:
 def real_array(name: str, value: Any, dtype: Any = float) -> Any:
     """``value`` as an array of real numbers; integers and bare Python numbers become ``dtype``.
 
-    A float array keeps its own dtype.
+    A float array keeps its own dtype, in this machine's byte order.
+
+    Raises:
+        TypeError: something else than real numbers of at most double precision.
+        ValueError: a masked array with values that are masked.
     """
     if not is_concrete(value):
         return value
+    nothing_masked(name, value)
     array = value if isinstance(value, jax.Array) else np.asarray(value)
     if array.dtype == bool or not (floating(array.dtype) or np.issubdtype(array.dtype, np.integer)):
         raise TypeError(f"{name} must be real numbers, got {_kind(array)}")
+    if floating(array.dtype) and array.dtype.itemsize > 8:
+        raise TypeError(f"{name} must be of double precision at most, got {_kind(array)}")
+    if not array.dtype.isnative:  # as FITS files have it
+        array = array.astype(array.dtype.newbyteorder("="))
     is_bare = isinstance(value, (int, float)) and not hasattr(value, "dtype")
     return array if floating(array.dtype) and not is_bare else array.astype(dtype)
+
+
+def nothing_masked(name: str, value: Any) -> None:
+    """Raise if ``value`` is NumPy's masked array, with masked values that would count as others."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(
+            f"{name} is a masked array, and what it masks would count: leave it out, or give the "
+            "data and, where one is taken, mask=~np.ma.getmaskarray(...)"
+        )
 
 
 def arrays_of_lists(x: Any, y: Any) -> Any:

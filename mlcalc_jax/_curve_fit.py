@@ -72,7 +72,7 @@ def curve_fit(
         RuntimeError: the fit did not converge.
         TypeError: an unusable model.
     """
-    p0 = _between(bounds, _number_of_parameters(f)) if p0 is None else np.atleast_1d(_floats(p0))
+    p0 = _between(bounds, _number_of_parameters(f)) if p0 is None else np.atleast_1d(_floats("p0", p0))
     if p0.ndim != 1:
         raise ValueError(f"p0 must be one-dimensional, got shape {p0.shape}")
     if nan_policy not in (None, "raise", "omit"):
@@ -84,8 +84,8 @@ def curve_fit(
     result = fit(
         _model(hashed(f)),
         p0,
-        _floats(xdata),
-        _floats(ydata),
+        _floats("xdata", xdata),
+        _floats("ydata", ydata),
         None if is_matrix else sigma,
         y_covariance=sigma if is_matrix else None,
         absolute_sigma=absolute_sigma,
@@ -152,8 +152,9 @@ def _ends(bounds: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(low, float), np.asarray(high, float)
 
 
-def _floats(values: Any) -> np.ndarray:
+def _floats(name: str, values: Any) -> np.ndarray:
     """An array; of floats where it holds whole numbers or booleans."""
+    _check.nothing_masked(name, values)
     array = np.asarray(values)
     return array.astype(float) if array.dtype.kind in "iub" else array
 

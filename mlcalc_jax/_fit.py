@@ -124,6 +124,10 @@ def fit(
         raise ValueError(f'nan_policy must be "raise" or "omit", got {nan_policy!r}')
     if holds_tracer(bounds):
         raise ValueError("bounds must be numbers that jit, vmap and grad do not trace")
+    if local is not None or nan_policy == "omit":  # else LeastSquares sees to it
+        for name, values in (("x", x), ("y", y), ("sigma", sigma)):
+            for leaf in jax.tree.leaves(values):
+                _check.nothing_masked(name, leaf)
     model = hashed(model)
     sets = [(_check.arrays_of_lists(x, y), y, sigma, mask)]
     if local is not None:

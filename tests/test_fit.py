@@ -736,6 +736,19 @@ def test_report_says_what_matters() -> None:
     assert_allclose(np.diag(fit.correlation)[[0, 1, 3]], 1)
 
 
+@pytest.mark.parametrize("dtype", [">f4", ">f8", ">i4"])
+def test_data_in_another_byte_order(dtype: str) -> None:
+    """As FITS files have them. Outside fact: the same numbers in this machine's order."""
+    x, y = X.astype(">f8" if dtype == ">i4" else dtype), (100 * Y).astype(dtype)
+    own_x, own_y = (data.astype(data.dtype.newbyteorder("=")) for data in (x, y))
+    other, own = (mc.fit(mc.models.line, None, *data) for data in ((x, y), (own_x, own_y)))
+    assert other.cost.dtype == own.cost.dtype
+    assert other.cost == own.cost
+    assert other.params == own.params
+
+
+MASKED = np.ma.masked_greater(X, 2.0)
+
 BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"x": X[:3], "y": Y[:3]}, ValueError, "3 points cannot determine 4 free parameters"),
     ({"y": np.where(X > 2, np.nan, Y)}, ValueError, "y must be finite"),
@@ -743,6 +756,10 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"sigma": -SIGMA}, ValueError, "sigma must be finite and above zero"),
     ({"sigma": 0.0}, ValueError, "sigma must be finite and above zero"),
     ({"x": [], "y": []}, ValueError, "y is empty"),
+    ({"y": np.ma.array(Y, mask=MASKED.mask)}, ValueError, "y is a masked array"),
+    ({"x": MASKED}, ValueError, "x is a masked array"),
+    ({"sigma": MASKED, "nan_policy": "omit"}, ValueError, "sigma is a masked array"),
+    ({"local": "mu", "x": [X], "y": [np.ma.array(Y, mask=MASKED.mask)]}, ValueError, "y is a mask"),
     ({"x": np.float16(X), "y": np.float16(Y)}, TypeError, "float32 or float64"),
     ({"model": lambda p, x: np.sin(p["mu"] * x)}, ValueError, "calls NumPy: write it with jax"),
     ({"x": "abc"}, TypeError, "x must be real numbers"),

@@ -473,6 +473,17 @@ def test_data_of_any_kind(dtype: str) -> None:
         assert_array_equal(found.cost, plain.cost)
 
 
+def test_masked_arrays_are_refused() -> None:
+    """What they mask would be fitted with the rest: a mask is given as one."""
+    y = np.ma.masked_greater(100 * peaks(3)[0], 50)
+    start = {"slope": 1.0, "intercept": 0.0}
+    with pytest.raises(ValueError, match="y is a masked array"):
+        mc.fit_many(mc.models.line, start, X, y)
+    mask = ~np.ma.getmaskarray(y)
+    left_out = mc.fit_many(mc.models.line, start, X, y.data, mask=mask)
+    assert_array_equal(left_out.degrees_of_freedom, mask.sum(axis=1) - 2)
+
+
 def test_threads_are_kept_and_never_shared() -> None:
     """Calls at once, and a call while another traces its model, neither wait nor leave threads."""
 
