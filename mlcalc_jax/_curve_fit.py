@@ -72,7 +72,9 @@ def curve_fit(
         RuntimeError: the fit did not converge.
         TypeError: an unusable model.
     """
-    p0 = _between(bounds, _number_of_parameters(f)) if p0 is None else np.atleast_1d(_floats("p0", p0))
+    if p0 is None:
+        p0 = _between(bounds, _number_of_parameters(f))
+    p0 = np.atleast_1d(_floats("p0", p0))
     if p0.ndim != 1:
         raise ValueError(f"p0 must be one-dimensional, got shape {p0.shape}")
     if nan_policy not in (None, "raise", "omit"):

@@ -39,6 +39,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the slow tests of other shares."""
     share, shares = map(int, config.getoption("--slow-share").split("/"))
+    if not 0 <= share <= shares:
+        raise pytest.UsageError(f"--slow-share {share}/{shares}: there is no such share")
     slow = [item for item in items if item.get_closest_marker("slow")]
     left_out = {item for k, item in enumerate(slow) if k % shares != share - 1}
     if left_out:
