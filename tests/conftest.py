@@ -36,11 +36,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def _slow_share(config: pytest.Config) -> tuple[int, int]:
+    given = config.getoption("--slow-share")
+    share, _, shares = given.partition("/")
+    is_counted = share.isdecimal() and shares.isdecimal()
+    if not is_counted or not 0 <= int(share) <= int(shares) != 0:
+        raise pytest.UsageError(f"--slow-share must be K/N with K from 0 to N, got {given}")
+    return int(share), int(shares)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say at once what is wrong with an option."""
+    _slow_share(config)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the slow tests of other shares."""
-    share, shares = map(int, config.getoption("--slow-share").split("/"))
-    if not 0 <= share <= shares:
-        raise pytest.UsageError(f"--slow-share {share}/{shares}: there is no such share")
+    share, shares = _slow_share(config)
     slow = [item for item in items if item.get_closest_marker("slow")]
     left_out = {item for k, item in enumerate(slow) if k % shares != share - 1}
     if left_out:
