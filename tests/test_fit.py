@@ -60,6 +60,7 @@ def test_agrees_with_scipy(sigma: Any, absolute: bool) -> None:
     assert_allclose(flat(fit.stderr), np.sqrt(np.diag(pcov)), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_agrees_with_scipy_on_correlated_data() -> None:
     """Outside fact: curve_fit with a covariance matrix; masked points are as if removed."""
     C = 0.01 * np.exp(-np.abs(X[:, None] - X) / 0.4)
@@ -414,6 +415,7 @@ def test_lists_of_numbers_are_arrays() -> None:
     assert single.params["a"].dtype == np.float32
 
 
+@pytest.mark.slow
 def test_r_squared_of_weights_and_batches() -> None:
     """Outside fact: numpy.corrcoef squared of a line; a diagonal covariance is sigma; a loop."""
     start = {"slope": 1.0, "intercept": 0.0}
@@ -440,6 +442,7 @@ def test_a_line_needs_two_different_x() -> None:
         mc.straight_line(np.ones(5), np.arange(5.0))
 
 
+@pytest.mark.slow
 def test_bands() -> None:
     """Outside fact: f +- t sqrt(x C x) of a straight line, and s^2 more for an observation."""
     fit = mc.fit(mc.models.line, {"slope": 0.0, "intercept": 0.0}, X, Y)
@@ -702,6 +705,7 @@ def test_curve_fit_moves_no_start() -> None:
         mc.curve_fit(_line, X, Y, [1, 1], bounds=bounds)
 
 
+@pytest.mark.slow
 def test_curve_fit_takes_what_scipy_takes() -> None:
     """Outside fact: scipy.optimize.curve_fit of the same models and data."""
 
@@ -895,6 +899,7 @@ def test_bounds_beyond_the_range_of_a_transform(transform: str, bounds: Any) -> 
     assert_allclose(held.params["rate"], 1.0, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_bounds_and_fixed_follow_the_parameters() -> None:
     """Whatever holds them: an ordered mapping, a class of the user's, one array."""
     y = 5 * X + 1
@@ -976,6 +981,7 @@ def test_bands_far_from_zero() -> None:
     assert_allclose(high - low, b - a, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_case_bootstrap_of_counts() -> None:
     """Outside fact: a constant rate refitted is the mean of what was drawn."""
     counts = np.random.default_rng(3).poisson(1.3, 60).astype(float)

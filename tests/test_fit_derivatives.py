@@ -148,6 +148,7 @@ def test_by_what_a_model_or_a_tie_carries() -> None:
     assert_allclose(jax.jit(jax.grad(by_tie))(1.0, 1e-11), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_by_the_data_of_one_set() -> None:
     """Outside fact: central differences of a global fit."""
     model, sigma = partial(_lifted, 1.0), [0.1, 0.1 + T[:9]]

@@ -204,6 +204,7 @@ def test_polished_in_double_precision() -> None:
         assert_array_equal(found.params[k][~again], plain.params[k][~again])
 
 
+@pytest.mark.slow
 def test_images_and_guesses() -> None:
     """Rows may be images, and the model guesses its own starts; integers are counted too."""
     rng = np.random.default_rng(2)
@@ -409,6 +410,7 @@ SINGLE: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", SINGLE.values(), ids=SINGLE)
 def test_single_precision_is_as_exact_as_it_says(options: dict[str, Any]) -> None:
     """Outside fact: the same fits in float64; float32 is off by little of a standard error."""

@@ -125,6 +125,7 @@ def test_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     same(on_gpu(fits, monkeypatch), fits())
 
 
+@pytest.mark.slow
 def test_an_x_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     x = rng.uniform(0.1, 2, (50, 12)).astype(np.float32)

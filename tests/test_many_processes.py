@@ -66,6 +66,7 @@ def test_killed_at_random_moments(whole: Path, tmp_path: Path) -> None:
     assert files(out) == files(whole)
 
 
+@pytest.mark.slow
 def test_interrupted(whole: Path, tmp_path: Path) -> None:
     """Ctrl-C ends it as Python does; the next run carries on."""
     out = tmp_path / "fits.zarr"
@@ -92,7 +93,7 @@ def test_no_room_on_the_disk(whole: Path, tmp_path: Path) -> None:
     assert files(out) == files(whole)
 
 
-@pytest.mark.parametrize("devices", [2, 3])
+@pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_any_number_of_devices(whole: Path, tmp_path: Path, devices: int) -> None:
     """A fit does not know on which device it is computed: the same files, bit for bit."""
     out = tmp_path / "fits.zarr"

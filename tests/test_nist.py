@@ -64,7 +64,9 @@ def test_a_second_attempt_where_the_first_ends_undetermined() -> None:
     assert np.all(fit.trace.cost[: int(fit.steps) + 1] >= fit.cost * (1 - 1e-9))
 
 
-@pytest.mark.parametrize("steps", [1000, 300, 120, 60])
+@pytest.mark.parametrize(
+    "steps", [1000, 60, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (300, 120))]
+)
 def test_a_second_attempt_under_jit_is_the_same(steps: int) -> None:
     """In one program or in two, and when the steps are used up in either attempt."""
     data = mc.data.nist("MGH17")

@@ -122,6 +122,7 @@ def test_experiment_puts_theory_beside_measurement(
     assert "quadratic(9, 2), momentum 0.8" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_disagreement_fails_the_run(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

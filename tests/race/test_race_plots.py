@@ -58,6 +58,7 @@ def test_race_draws_the_median_of_the_fresh_seeds(race: mc.Comparison, against: 
     assert {text.get_text() for text in ax.texts} == {*OPTIMISERS, "target"}
 
 
+@pytest.mark.slow
 def test_same_colours_everywhere(race: mc.Comparison) -> None:
     """Handed to each picture, a name has one colour and one line in all of them."""
     styles = mc.plots.lines(race.optimisers)

@@ -110,6 +110,7 @@ def test_keys() -> None:
     plt.close(player.view.figure)
 
 
+@pytest.mark.slow
 def test_practice_keeps_no_score(home: Path) -> None:
     """And undo is for practice alone."""
     player = Player("dunes", 2, practice=True)
@@ -145,6 +146,7 @@ def test_the_blind_level_shows_no_arrow() -> None:
     plt.close(player.view.figure)
 
 
+@pytest.mark.slow
 def test_the_terminal(home: Path) -> None:
     """Numbers, commands, nonsense and an end, each answered in words."""
     session = sandpit.Session("holes", 3)
