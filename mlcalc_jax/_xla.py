@@ -8,6 +8,9 @@ from typing import Any
 
 import jax
 
+#: Whether JAX runs the steps of small loops one by one.
+IS_OLD = jax.__version_info__ < (0, 12)
+
 #: How long to stay awake for a result, in seconds; to be woken takes a tenth of it.
 _AWAKE = 3e-4
 
@@ -50,6 +53,26 @@ def knows(name: str, value: str | bool) -> bool:
     except jax.errors.JaxRuntimeError:
         return False
     return True
+
+
+def as_one_function(function: Callable[[], dict[str, Any]], computed: str) -> dict[str, Any]:
+    """What a function finds, by code that the compiler writes as one function, loops and all.
+
+    JAX before 0.12 would run each step of such a loop by itself, which takes longer than a small
+    step; newer versions do so of their own accord. For elementwise operations and sums alone: not
+    everything can be part of such code.
+
+    Args:
+        function: what to compute, inside a function that is being compiled.
+        computed: the name of a result that is computed, and not merely handed on.
+    """
+    if not IS_OLD or jax.default_backend() != "cpu":
+        return function()
+    from jax.experimental.xla_metadata import set_xla_metadata
+
+    found = jax.jit(function)()
+    marked = set_xla_metadata(found[computed], xla_cpu_small_call="true", inlineable="false")
+    return {**found, computed: marked}
 
 
 def await_soon(array: Any) -> None:

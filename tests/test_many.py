@@ -12,7 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import mlcalc_jax as mc
-from mlcalc_jax._many import _run
+from mlcalc_jax._many import _blocks, _run
 
 from .cases import counting
 
@@ -246,8 +246,15 @@ def test_one_x_for_each_fit() -> None:
         assert_allclose(found.params["mu"] - shift, same.params["mu"], atol=1e-8)
 
 
-#: With newer JAX all of these sums are taken a few at a time, with JAX 0.10 together.
-SIZES = [(np.float64, 1), (np.float64, 2), (np.float32, 1)]
+#: Dtype, every which point, and whether sums over points are taken a few at a time or together.
+SIZES = [(np.float64, 1, True), (np.float64, 2, False), (np.float32, 1, True)]
+
+
+@pytest.fixture
+def apart(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is for few points, or as for many."""
+    if not request.param:
+        monkeypatch.setattr(_blocks, "_APART", 0)
 
 
 def sized(fits: int, dtype: Any, every: int) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
@@ -257,7 +264,8 @@ def sized(fits: int, dtype: Any, every: int) -> tuple[np.ndarray, np.ndarray, di
     return X[::every].astype(dtype), y[:, ::every].astype(dtype), few
 
 
-@pytest.mark.parametrize(("dtype", "every"), SIZES)
+@pytest.mark.parametrize(("dtype", "every", "apart"), SIZES, indirect=["apart"])
+@pytest.mark.usefixtures("apart")
 def test_a_bad_fit_harms_nobody(dtype: Any, every: int) -> None:
     """NaN data, a start far away, a start that is not finite: the neighbours' bits are the same."""
     x, y, start = sized(300, dtype, every)
@@ -279,7 +287,8 @@ def test_a_bad_fit_harms_nobody(dtype: Any, every: int) -> None:
 
 
 @pytest.mark.parametrize("chunk", [128, 256, 512])
-@pytest.mark.parametrize(("dtype", "every"), SIZES)
+@pytest.mark.parametrize(("dtype", "every", "apart"), SIZES, indirect=["apart"])
+@pytest.mark.usefixtures("apart")
 def test_chunks_do_not_show(
     monkeypatch: pytest.MonkeyPatch, dtype: Any, every: int, chunk: int
 ) -> None:

@@ -1,8 +1,14 @@
-"""Waiting for a result: awake for a while, but never for ever."""
+"""What the compiler is told, and waiting for a result: awake for a while, but never for ever."""
 
 from threading import Thread
+from typing import Any
 
-from mlcalc_jax._xla import await_soon
+import jax
+import jax.numpy as jnp
+from jax import lax
+from numpy.testing import assert_allclose
+
+from mlcalc_jax._xla import IS_OLD, as_one_function, await_soon
 
 
 class Result:
@@ -37,3 +43,19 @@ def test_other_threads_sleep() -> None:
     thread.start()
     thread.join()
     assert result.asked == 0
+
+
+def test_one_function_finds_the_same() -> None:
+    """And where the compiler would not by itself, it is told to."""
+
+    def halved(x: Any) -> Any:
+        return lax.while_loop(lambda y: jnp.max(y) > 1, lambda y: y / 2 - jnp.sum(y) * 1e-4, x)
+
+    def as_one(x: Any) -> Any:
+        return as_one_function(lambda: {"first": x, "last": halved(x)}, "last")["last"]
+
+    x = jnp.linspace(1, 1000, 2000)
+    program = jax.jit(as_one).lower(x).compile()
+    assert_allclose(program(x), halved(x), rtol=1e-6)
+    if IS_OLD:
+        assert program.as_text().count('xla_cpu_small_call="true"') == 1

@@ -14,18 +14,18 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from .._xla import knows
+from .._xla import IS_OLD, as_one_function
 from ._descent import Chunk, Descent, Points, Settings, Terms, is_batched
 from ._lanes import lanewise
 
-_POINTS, _UNROLLED = 10, 50  # of a loop of which LLVM works on several lanes side by side
+# Of a loop of which LLVM works on several lanes side by side, as far as was measured.
+_POINTS, _UNROLLED = (5, 25) if IS_OLD else (10, 50)
 _APART = 1024  # bytes of y of a fit
 
 
 def sums_apart(points: int, dtype: Any) -> bool:
     """Whether sums are faster a few at a time, as far as was measured."""
-    is_new = jax.default_backend() == "cpu" and not knows("xla_cpu_use_fusion_emitters", False)
-    return is_new and points * np.dtype(dtype).itemsize <= _APART
+    return jax.default_backend() == "cpu" and points * np.dtype(dtype).itemsize <= _APART
 
 
 def descended(
@@ -73,7 +73,7 @@ class _Block(Descent):
         self.data = Points(*(block[name] for name in Points._fields))
         self.shape = block["y"].shape
         one_x = settings.x_of_one(self.data.x)
-        self.predict = lanewise(
+        self.predict, self.is_by_steps = lanewise(
             settings.of_numbers, len(block["starts"]), one_x, block["y"].dtype,
             settings.has_shared_x,
         )  # fmt: skip
@@ -82,6 +82,12 @@ class _Block(Descent):
     def predicted(self, numbers: Sequence[Array], x: Any) -> tuple[Array, list[Array]]:
         """The model, (points, lanes), and its derivatives, (1 or points, 1 or lanes)."""
         return self.predict([number[None] for number in numbers], x, self.settings.free)
+
+    def descended(self) -> dict[str, Any]:
+        """Go until every lane has stopped, and describe what each has found."""
+        if self.is_by_steps:
+            return as_one_function(super().descended, "cost")
+        return super().descended()
 
     def used(self) -> Any:
         """How many points count."""

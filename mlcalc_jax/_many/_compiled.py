@@ -14,8 +14,14 @@ from ._descent import Chunk, Settings, is_batched
 
 # JAX 0.10 computes sums over points three times faster on a CPU with the older of its two ways to
 # write loops; later versions have only one, which is as fast, and know no such option. Of vectors
-# LLVM takes half as wide as the processor has them where it is not told.
-@compiled(static_argnums=0, xla_cpu_use_fusion_emitters=False, xla_cpu_prefer_vector_width="512")
+# LLVM takes half as wide as the processor has them where it is not told. A library's sums (YNNPACK)
+# cannot be part of what is written as one function.
+@compiled(
+    static_argnums=0,
+    xla_cpu_use_fusion_emitters=False,
+    xla_cpu_prefer_vector_width="512",
+    xla_cpu_experimental_ynn_fusion_type="",
+)
 def descend(
     settings: Settings, chunk: Chunk, tolerance: Any, steps: Any, used: Any
 ) -> dict[str, Array]:

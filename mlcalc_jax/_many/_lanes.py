@@ -30,8 +30,10 @@ Lanewise = Callable[[Sequence[Array], Any, Sequence[int]], tuple[Array, list[Arr
 
 def lanewise(
     model: Callable[[Sequence[Any], Any], Any], count: int, x: Any, dtype: Any, is_shared: bool
-) -> Lanewise:
+) -> tuple[Lanewise, bool]:
     """The model and its derivatives as functions of arrays (1, fits): they are (points, fits).
+
+    And whether they are computed step by step; if not, by ``vmap``.
 
     A derivative that is the same at all points may be (1, fits), or (points, 1) in all fits, or
     (1, 1).
@@ -89,8 +91,8 @@ def lanewise(
     try:
         jax.eval_shape(lambda numbers, x: by_steps(numbers, x, range(count)), lanes, many)
     except NotLanewiseError:
-        return by_vmap
-    return by_steps
+        return by_vmap, False
+    return by_steps, True
 
 
 def at_a_point(
