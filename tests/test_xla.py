@@ -58,4 +58,4 @@ def test_one_function_finds_the_same() -> None:
     program = jax.jit(as_one).lower(x).compile()
     assert_allclose(program(x), halved(x), rtol=1e-6)
     if IS_OLD:
-        assert program.as_text().count('xla_cpu_small_call="true"') == 1
+        assert str(program.as_text()).count('xla_cpu_small_call="true"') == 1
