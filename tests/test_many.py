@@ -105,8 +105,13 @@ def _(primals: Any, tangents: Any) -> Any:
             lambda p, x: p["a"] * sine(x) + jnp.imag(1j * p["b"]),
             lambda p, x: p["a"] * jnp.sin(x) + p["b"],
         ),
+        (
+            lambda p, x: p["a"] * jnp.fft.irfft(jnp.fft.rfft(jnp.sin(x)), 25) + p["b"],
+            lambda p, x: p["a"] * jnp.sin(x) + p["b"],
+        ),
+        (lambda p, x: p["a"] * jnp.sort(-x) + p["b"], lambda p, x: -p["a"] * x[::-1] + p["b"]),
     ],
-    ids=["complex", "custom derivative, imaginary part"],
+    ids=["complex", "custom derivative, imaginary part", "transform of x", "sort of x"],
 )
 def test_steps_of_models(model: Any, plain: Any) -> None:
     """Outside fact: the same model without complex numbers, or without a derivative of its own."""

@@ -73,7 +73,7 @@ class _Block(Descent):
         self.data = Points(*(block[name] for name in Points._fields))
         self.shape = block["y"].shape
         one_x = settings.x_of_one(self.data.x)
-        self.predict, self.is_by_steps = lanewise(
+        self.predict, self.is_elementwise = lanewise(
             settings.of_numbers, len(block["starts"]), one_x, block["y"].dtype,
             settings.has_shared_x,
         )  # fmt: skip
@@ -85,7 +85,7 @@ class _Block(Descent):
 
     def descended(self) -> dict[str, Any]:
         """Go until every lane has stopped, and describe what each has found."""
-        if self.is_by_steps:
+        if self.is_elementwise:
             return as_one_function(super().descended, "cost")
         return super().descended()
 

@@ -17,6 +17,7 @@ from .._pointwise import is_pointwise
 from .._primitives import ELEMENTWISE
 
 _ELEMENTWISE = ELEMENTWISE | {"real", "imag", "complex", "conj"}
+_SHAPES = {"broadcast_in_dim", "reshape", "squeeze"}
 _CALLS = {"jit", "pjit", "closed_call"}
 
 
@@ -33,7 +34,7 @@ def lanewise(
 ) -> tuple[Lanewise, bool]:
     """The model and its derivatives as functions of arrays (1, fits): they are (points, fits).
 
-    And whether they are computed step by step; if not, by ``vmap``.
+    And whether every step of them is elementwise, or gives what is there another shape.
 
     A derivative that is the same at all points may be (1, fits), or (points, 1) in all fits, or
     (1, 1).
@@ -92,7 +93,7 @@ def lanewise(
         jax.eval_shape(lambda numbers, x: by_steps(numbers, x, range(count)), lanes, many)
     except NotLanewiseError:
         return by_vmap, False
-    return by_steps, True
+    return by_steps, _is_elementwise(closed.jaxpr)
 
 
 def at_a_point(
@@ -131,6 +132,16 @@ def at_a_point(
         return jnp.broadcast_to(found.value, numbers[0].shape), columns
 
     return by_steps
+
+
+def _is_elementwise(jaxpr: Any) -> bool:
+    """Whether every step is elementwise, or gives what is there another shape; of x alone too."""
+    return all(
+        _is_elementwise(eqn.params["jaxpr"].jaxpr)
+        if eqn.primitive.name in _CALLS
+        else eqn.primitive.name in _ELEMENTWISE | _SHAPES
+        for eqn in jaxpr.eqns
+    )
 
 
 class _Known:
@@ -185,7 +196,7 @@ def _step(eqn: Any, operands: list[Any], points: int) -> list[Any]:
     if name in _CALLS:
         inner = eqn.params["jaxpr"]
         return _run(inner.jaxpr, inner.consts, operands, points)
-    if name in ("broadcast_in_dim", "reshape", "squeeze"):
+    if name in _SHAPES:
         shapes = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
         if all(shape in ((), (1,), (points,)) for shape in shapes) and len(operands) == 1:
             return operands
