@@ -116,9 +116,9 @@ def fit(
         TypeError: a model that cannot be called, data or parameters that are not real numbers of at
             least single precision.
         ValueError: fewer points than free parameters, NaN or infinity in the data or the start,
-            ``sigma <= 0``, a start outside its bounds, a low bound above its high one, an unknown
-            name, a parameter the model does not use, a model that returns another shape than
-            ``y`` or complex numbers.
+            a masked array that masks something, ``sigma <= 0``, a start outside its bounds, a low
+            bound above its high one, an unknown name, a parameter the model does not use, a model
+            that returns another shape than ``y`` or complex numbers.
     """
     if nan_policy not in ("raise", "omit"):
         raise ValueError(f'nan_policy must be "raise" or "omit", got {nan_policy!r}')

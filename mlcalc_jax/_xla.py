@@ -8,8 +8,8 @@ from typing import Any
 
 import jax
 
-#: Whether JAX runs the steps of small loops one by one.
-IS_OLD = jax.__version_info__ < (0, 12)
+#: Whether JAX runs small loops so, and not as one function.
+RUNS_STEP_BY_STEP = jax.__version_info__ < (0, 12)
 
 #: How long to stay awake for a result, in seconds; to be woken takes a tenth of it.
 _AWAKE = 3e-4
@@ -66,7 +66,7 @@ def as_one_function(function: Callable[[], dict[str, Any]], computed: str) -> di
         function: what to compute, inside a function that is being compiled.
         computed: the name of a result that is computed, and not merely handed on.
     """
-    if not IS_OLD or jax.default_backend() != "cpu":
+    if not RUNS_STEP_BY_STEP or jax.default_backend() != "cpu":
         return function()
     from jax.experimental.xla_metadata import set_xla_metadata
 

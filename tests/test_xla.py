@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from numpy.testing import assert_allclose
 
-from mlcalc_jax._xla import IS_OLD, as_one_function, await_soon
+from mlcalc_jax._xla import RUNS_STEP_BY_STEP, as_one_function, await_soon
 
 
 class Result:
@@ -57,5 +57,5 @@ def test_one_function_finds_the_same() -> None:
     x = jnp.linspace(1, 1000, 2000)
     program = jax.jit(as_one).lower(x).compile()
     assert_allclose(program(x), halved(x), rtol=1e-6)
-    if IS_OLD:
+    if RUNS_STEP_BY_STEP:
         assert str(program.as_text()).count('xla_cpu_small_call="true"') == 1

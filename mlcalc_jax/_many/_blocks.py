@@ -14,12 +14,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from .._xla import IS_OLD, as_one_function
+from .._xla import RUNS_STEP_BY_STEP, as_one_function
 from ._descent import Chunk, Descent, Points, Settings, Terms, is_batched
 from ._lanes import lanewise
 
 # Of a loop of which LLVM works on several lanes side by side, as far as was measured.
-_POINTS, _UNROLLED = (5, 25) if IS_OLD else (10, 50)
+_POINTS, _UNROLLED = (5, 25) if RUNS_STEP_BY_STEP else (10, 50)
 _APART = 1024  # bytes of y of a fit
 
 

@@ -104,10 +104,11 @@ def fit_many(
     Raises:
         TypeError: parameters or data that are not real numbers; a model that is no function;
             anything that is traced.
-        ValueError: no fits; shapes that do not go together, or go together in two ways; sigma that
-            is not above zero, counts below zero; an unknown name in ``bounds`` or ``fixed``; bounds
-            that do not rise, or without the start; parameters of one name, or of names that ``out``
-            cannot store; an ``out`` of other settings.
+        ValueError: no fits; a masked array that masks something; shapes that do not go together, or
+            go together in two ways; sigma that is not above zero, counts below zero; an unknown
+            name in ``bounds`` or ``fixed``; bounds that do not rise, or without the start;
+            parameters of one name, or of names that ``out`` cannot store; an ``out`` of other
+            settings.
         FileExistsError, BlockingIOError: ``out`` is there already, or is being written.
         OSError: the disk is full, or may not be written.
 

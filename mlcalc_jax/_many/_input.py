@@ -241,8 +241,8 @@ def _data(name: str, given: Any) -> tuple[Any, np.dtype[Any]]:
     else:
         _check.nothing_masked(name, given)
         array = np.asarray(given)
-        is_later = array.dtype.kind in "iuf" and not array.dtype.isnative
-        if array.dtype.kind not in "iu" and not is_later:  # they are converted window by window
+        is_swapped = array.dtype.kind == "f" and not array.dtype.isnative
+        if array.dtype.kind not in "iu" and not is_swapped:  # those: window by window
             array = np.asarray(_check.real_array(name, given))
     kind = np.dtype(array.dtype).newbyteorder("=")
     is_single = kind == np.float32 or (kind != np.float64 and kind.itemsize < 4)
