@@ -5,6 +5,7 @@ core from one step to the next, and the number of blocks is traced, so that one 
 serves any number of runs.
 """
 
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ from ._oracle import WEIGHTS, counted_update
 # On a CPU: few lanes keep a block in the nearest cache, and what is done to it in one thread, since
 # other blocks run beside it. Where lanes are the last axis they fill vectors and want to be more.
 _LANES_FIRST, _LANES_LAST = 16, 64
+_IN_CACHE = 1 << 15  # bytes of the matrices that a block's optimisers factorise
 _LANES_OF_A_CALL = 256
 _LANES_OF_ACCELERATOR = 4096
 
@@ -251,12 +253,10 @@ class Sweep:
         self.names, self.steps = names, steps
         self.share = problem.cost.share if isinstance(problem.cost, SAMPLED) else 1.0
         is_on_cpu = jax.default_backend() == "cpu"
-        with self.precision():
-            of_cost = _abstract((self.numbers, problem.start))
-            axis = -1 if is_on_cpu and _multiplies(fixed, *of_cost) else 0
-        most = _LANES_FIRST if axis == 0 else _LANES_LAST
-        if not is_on_cpu:
-            most = _LANES_OF_ACCELERATOR
+        axis, most = 0, _LANES_OF_ACCELERATOR
+        if is_on_cpu:
+            with self.precision():
+                axis, most = _layout(contender, fixed, names, self.numbers, problem.start)
         self.lanes = min(most, runs)
         self.blocks = max(1, min(_LANES_OF_A_CALL // self.lanes, -(-runs // self.lanes)))
         with self.precision():
@@ -322,6 +322,51 @@ def _abstract(tree: Any) -> tuple[Any, tuple[Any, ...], bool]:
 def _structs(treedef: Any, shapes: tuple[Any, ...]) -> Any:
     structs = [jax.ShapeDtypeStruct(of.shape, of.dtype, weak_type=of.weak_type) for of in shapes]
     return jax.tree.unflatten(treedef, structs)
+
+
+def _layout(
+    contender: Contender, fixed: Any, names: tuple[str, ...], numbers: Any, start: Params
+) -> tuple[int, int]:
+    """The axis of the runs on a CPU, and how many make a block at the most.
+
+    Matrices are factorised run by run, and with the runs last they would not lie together.
+    """
+    if _factorises(contender, fixed, names, *_abstract((numbers, start))):
+        at, _ = ravel_pytree(start)
+        return 0, min(max(_IN_CACHE // (at.size**2 * at.dtype.itemsize), 1), _LANES_FIRST)
+    if _multiplies(fixed, *_abstract((numbers, start))):
+        return -1, _LANES_LAST
+    return 0, _LANES_FIRST
+
+
+#: JAX's operations on whole matrices, as a traced program has them.
+_FACTORISE = re.compile(r"\b(lu|cholesky|geqrf|qr|householder_product|eigh|svd|triangular_solve)\[")
+
+
+@lru_cache(maxsize=128)
+def _factorises(
+    contender: Contender,
+    fixed: Any,
+    names: tuple[str, ...],
+    treedef: Any,
+    shapes: tuple[Any, ...],
+    is_double: bool,
+) -> bool:
+    """Whether an update of the optimiser factorises matrices."""
+
+    def updated(numbers: list[Any], params: Params) -> Any:
+        cost = join(numbers, fixed)
+        if isinstance(cost, SAMPLED):
+            sampled = cast(Minibatches, cost)
+            cost = sampled.batch(jnp.int32(0), sampled.first_order())
+        optimiser = contender.optimiser(dict.fromkeys(names, jnp.ones(())), jax.random.key(0))
+        value, gradient = jax.value_and_grad(cost)(params)
+        return optax.with_extra_args_support(optimiser).update(
+            gradient, optimiser.init(params), params, value=value, grad=gradient, value_fn=cost
+        )
+
+    traced = jax.make_jaxpr(updated)(*_structs(treedef, shapes))
+    return _FACTORISE.search(str(traced)) is not None
 
 
 @lru_cache(maxsize=128)

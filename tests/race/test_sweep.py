@@ -11,8 +11,9 @@ import optax
 import pytest
 
 import mlcalc_jax as mc
+from mlcalc_jax._minimise import split
 from mlcalc_jax._race._contenders import as_contenders
-from mlcalc_jax._race._sweep import Sweep, Swept, luck_of
+from mlcalc_jax._race._sweep import Sweep, Swept, _layout, luck_of, precision
 from mlcalc_jax.problems import Problem
 
 HEIGHTS = mc.problems.heights()
@@ -175,3 +176,22 @@ def test_one_compilation_for_all_rates_seeds_and_calls() -> None:
     for rate in (0.3, 0.5, 0.7):
         sweep({"learning_rate": np.full(4, rate)}, luck_of(problem, 1, np.arange(4)))
     assert len(traces) == before  # not even for a sweep made anew
+
+
+@pytest.mark.parametrize(
+    ("factory", "problem", "lanes"),
+    [
+        (optax.adam, "curve", 64),
+        (mc.newton, "curve", 1),  # 112 parameters: a Hessian is 100 KB
+        (mc.gauss_newton, "heights", 16),
+    ],
+)
+def test_runs_side_by_side(factory: Any, problem: str, lanes: int) -> None:
+    """As many as fit near the core with the matrices that each of them factorises."""
+    (one,) = as_contenders({"it": factory}).values()
+    raced = mc.problems.named(problem)
+    numbers, fixed = split(raced.cost)
+    names = () if one.rate is None else (one.rate,)
+    with precision(raced)():
+        _, most = _layout(one, fixed, names, numbers, raced.start)
+    assert most == lanes
