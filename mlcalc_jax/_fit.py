@@ -125,7 +125,7 @@ def fit(
     if holds_tracer(bounds):
         raise ValueError("bounds must be numbers that jit, vmap and grad do not trace")
     if local is not None or nan_policy == "omit":  # else LeastSquares sees to it
-        for name, values in (("x", x), ("y", y), ("sigma", sigma)):
+        for name, values in (("x", x), ("y", y), ("sigma", sigma), ("mask", mask)):
             for leaf in jax.tree.leaves(values):
                 _check.nothing_masked(name, leaf)
     model = hashed(model)

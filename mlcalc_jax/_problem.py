@@ -68,6 +68,7 @@ class LeastSquares:
         if not y.size:
             raise ValueError("y is empty: there are no points to fit")
         if mask is not None:
+            _check.nothing_masked("mask", mask)
             mask = mask if isinstance(mask, jax.Array) else np.asarray(mask)
             if mask.dtype != bool:
                 raise TypeError(f"mask must be boolean, got dtype {mask.dtype}")

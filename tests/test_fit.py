@@ -763,6 +763,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"y": np.ma.array(Y, mask=MASKED.mask)}, ValueError, "y is a masked array"),
     ({"x": MASKED}, ValueError, "x is a masked array"),
     ({"sigma": MASKED, "nan_policy": "omit"}, ValueError, "sigma is a masked array"),
+    ({"mask": MASKED < 1}, ValueError, "mask is a masked array"),
     ({"local": "mu", "x": [X], "y": [np.ma.array(Y, mask=MASKED.mask)]}, ValueError, "y is a mask"),
     ({"x": np.float16(X), "y": np.float16(Y)}, TypeError, "float32 or float64"),
     ({"model": lambda p, x: np.sin(p["mu"] * x)}, ValueError, "calls NumPy: write it with jax"),

@@ -495,6 +495,8 @@ def test_masked_arrays_are_refused() -> None:
     start = {"slope": 1.0, "intercept": 0.0}
     with pytest.raises(ValueError, match="y is a masked array"):
         mc.fit_many(mc.models.line, start, X, y)
+    with pytest.raises(ValueError, match="mask is a masked array"):
+        mc.fit_many(mc.models.line, start, X, y.data, mask=y < 40)
     mask = ~np.ma.getmaskarray(y)
     left_out = mc.fit_many(mc.models.line, start, X, y.data, mask=mask)
     assert_array_equal(left_out.degrees_of_freedom, mask.sum(axis=1) - 2)

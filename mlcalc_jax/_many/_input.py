@@ -171,6 +171,7 @@ def checked(
             raise ValueError("counts have their own variance: a Poisson loss takes no sigma")
         sigma = _of_points("sigma", _data("sigma", sigma)[0], y)
     if mask is not None:
+        _check.nothing_masked("mask", mask)
         if not is_on_device(mask):
             mask = _sliced(mask) if _is_on_disk(mask) else np.asarray(mask)
         if mask.dtype != bool:
