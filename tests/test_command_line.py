@@ -84,6 +84,7 @@ def test_a_fit_that_does_not_converge_says_so(
     assert not found["converged"]
 
 
+@pytest.mark.slow
 def test_a_file_without_a_header_loses_no_point(folder: Path) -> None:
     """Outside fact: the file has ten rows."""
     plain = ["fit", "plain.csv", "--x", "0", "--y", "1", "--model", "polynomial"]

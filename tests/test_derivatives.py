@@ -231,6 +231,7 @@ def test_a_wrong_gradient_is_found_where_it_is() -> None:
     assert str(found).startswith("DISAGREES")
 
 
+@pytest.mark.slow
 def test_gradient_check_of_scales_and_of_zero() -> None:
     """1e-10 beside 1e10, a gradient of zero, and a kink where JAX takes one side."""
     scaled = mc.check_gradient(

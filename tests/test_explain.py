@@ -41,6 +41,7 @@ def test_factors_multiply_to_the_gradient() -> None:
     assert "J_W1" in str(found)
 
 
+@pytest.mark.slow
 def test_saturation_makes_the_gradient_vanish() -> None:
     """Outside fact: sigma' <= 1/4, and it is nearly zero where |z| is large."""
     fresh, saturated = (mc.explain_backprop(params(s), CURVE.x, CURVE.y) for s in (1, 60))

@@ -37,6 +37,7 @@ def test_secant_closes_on_the_tangent() -> None:
     assert_allclose(y, 0 * x, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_taylor_band_follows_the_sliders() -> None:
     """Outside fact: e^x at order 1 around 0 is off by between 0 and e - 2 within 1."""
     shown = mc.plots.explore_taylor(mc.expression("exp(x)"), 0.0, 1, 1.0)

@@ -332,6 +332,7 @@ def test_undetermined_parameters_are_named() -> None:
     assert_allclose(fit.stderr["c"] * np.sqrt(57 / 58), line.intercept_stderr, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_transforms_and_units_change_nothing() -> None:
     """Outside fact: the optimum and its errors do not depend on the scale a parameter moves on."""
     plain = mc.fit(mc.models.gaussian_peak, START, X, Y, SIGMA)

@@ -118,6 +118,7 @@ def test_jacobian_equals_central_differences() -> None:
     assert_allclose(found, (high - low) / 2e-5, rtol=1e-7, atol=1e-10)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, derandomize=True, database=None)
 @given(
     sizes=st.lists(st.integers(1, 3), min_size=2, max_size=5),

@@ -87,6 +87,7 @@ def test_contour_of_a_cost_that_goes_below_zero() -> None:
     assert ax.get_xlabel() == "a"
 
 
+@pytest.mark.slow
 def test_learning_ends_with_the_last_curve() -> None:
     """The last line is the network's output at the last row; the animation has its frames."""
     target = mc.data.curve("circle", 20)

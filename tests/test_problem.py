@@ -36,6 +36,7 @@ def test_chi_squared_and_residuals(sigma: Any, mask: Any) -> None:
     assert_allclose(problem(AT), np.sum(expected**2), rtol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("double")
 def test_masked_points_do_not_leak() -> None:
     """Outside fact: the problem without these points; theirs are NaN, infinite and absurd."""

@@ -59,6 +59,7 @@ def test_beale_tends_to_a_value_above_zero_far_away() -> None:
     assert f"{limit:.2f}" == "0.45"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("double")
 def test_curvatures_are_those_of_the_docstrings() -> None:
     """Closed forms: the Hessians at the saddle and at the bottom of the ravine."""

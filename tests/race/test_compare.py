@@ -148,6 +148,7 @@ def test_one_that_fails_spoils_nobody_else(small: mc.Comparison) -> None:
     assert {row["optimiser"] for row in found.records()} == {*SMALL, "diverges"}
 
 
+@pytest.mark.slow
 def test_a_report_says_what_to_doubt() -> None:
     """A minimum that is none (of 1 + |p - 1|^2 it is 1), and rates that all are far too small."""
     problem = mc.problems.from_cost(
@@ -191,6 +192,7 @@ def test_targets_may_be_stated_or_multiples() -> None:
     assert found.standing().target == 1.5 * found.standing().best
 
 
+@pytest.mark.slow
 def test_more_than_the_learning_rate_may_be_tuned() -> None:
     """As many trials as the others have, over a Halton sequence, within the ranges."""
     found = mc.compare(
@@ -384,6 +386,7 @@ def test_a_learning_rate_for_one_that_has_none(annotations_unchecked: None) -> N
         mc.log_uniform(0.0, 1.0)
 
 
+@pytest.mark.slow
 def test_a_bare_cost_and_its_start() -> None:
     """float32 data stay float32; a cost of one's own needs nothing but a start."""
     found = mc.compare(
@@ -417,6 +420,7 @@ def test_a_whole_cost_that_turns_nan_spoils_nobody() -> None:
     assert found.winners() == {"nan": "calm"}
 
 
+@pytest.mark.slow
 def test_a_multiple_of_a_negative_cost_lies_above_it() -> None:
     """Half as much again as -5 would be below what anyone can reach."""
     problem = mc.problems.from_cost(lambda p: p["x"] ** 2 - 5, {"x": 1.0}, name="below")

@@ -80,6 +80,7 @@ def update_of(optimiser: Any, cost: Any, params: Any) -> list[int]:
     return [int(n) for n in passes]
 
 
+@pytest.mark.slow
 def test_what_second_order_methods_ask_for() -> None:
     """A Hessian of n parameters, forward over reverse, and a Jacobian, forward, by their formulas.
 
@@ -162,6 +163,7 @@ def test_a_cost_in_the_condition_of_a_loop_is_refused() -> None:
         update_of(optimiser, lambda p: rosenbrock(p["x"]), START)
 
 
+@pytest.mark.slow
 def test_counting_changes_no_number() -> None:
     """The update with counting is the update without, bit for bit."""
 

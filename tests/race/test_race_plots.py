@@ -74,6 +74,7 @@ def test_same_colours_everywhere(race: mc.Comparison) -> None:
             assert line.get_linestyle() == styles[name].linestyle
 
 
+@pytest.mark.slow
 def test_sensitivity_shows_costs_and_divergence(race: mc.Comparison) -> None:
     """A rate of 1 on curvatures up to 10 is beyond 2/10: every run of sgd diverges there."""
     problem = race.problems[0].name

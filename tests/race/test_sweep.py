@@ -99,12 +99,14 @@ def test_momentum_on_a_quadratic_by_its_recurrence() -> None:
     np.testing.assert_allclose(found.cost[0], exact, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_newton_is_there_in_one_step() -> None:
     """On a quadratic, from any start."""
     found = swept(mc.problems.quadratic(1e4, 6), mc.newton, {}, np.arange(4), steps=3)
     assert np.all(found.cost[:, 1] < 1e-20 * found.cost[:, 0])
 
 
+@pytest.mark.slow
 def test_thinned_history_loses_no_low_point() -> None:
     """Every seventh row of the same runs; the lowest cost between rows is in the next one."""
     hyper, seeds = {"learning_rate": np.geomspace(0.1, 20, 6)}, np.arange(6)
@@ -149,6 +151,7 @@ def test_seeds_bring_the_same_luck_to_everyone() -> None:
     assert share == pytest.approx(3 * STEPS * 20 / heights.y.size)
 
 
+@pytest.mark.slow
 def test_noisy_factories_draw_from_the_seed() -> None:
     """A factory that takes a key gets one from the seed: other noise for other seeds."""
     factory = partial(mc.steepest_descent, noise=0.5)
