@@ -4,6 +4,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import jax
+import numpy as np
+
 import mlcalc_jax as mc
 
 from ._entrants import FEWER
@@ -122,28 +125,57 @@ def draw_race(comparison: mc.Comparison, problem: str, run: Run) -> None:
 
 
 def draw_paths(comparison: mc.Comparison, problem: mc.problems.Problem, run: Run) -> None:
-    """The map twice, first and second order apart: eight paths on one map cannot be read."""
+    """The map twice, first and second order apart: eight paths on one map cannot be read.
+
+    Each path ends where it reaches the target; what it does there may hide all others.
+    """
     assert problem.view is not None
-    paths = mc.replay(comparison, problem, FEWER)
+    target = comparison.standing(problem.name).target
+    replayed = mc.replay(comparison, problem, FEWER)
+    paths = {name: _until(path, target) for name, path in replayed.items()}
+    longest_first = sorted(paths, key=lambda name: -len(paths[name].step))
+    view = _around(list(paths.values()), problem.view)
     styles = mc.plots.lines(comparison.optimisers)
     figure = mc.plots.figure(13, 5.2)
     names = list(FEWER)
     for some, title, ax in zip(
         (names[:5], names[5:]),
-        ("from gradients", "from second derivatives or residuals"),
+        ("from gradients", "by curvature"),
         figure.subplots(1, 2, sharey=True),
         strict=True,
     ):
         mc.plots.contour(
             problem.cost,
-            {name: paths[name] for name in some if name in paths},
-            x=problem.view.x,
-            y=problem.view.y,
+            {name: paths[name] for name in longest_first if name in some},
+            x=view.x,
+            y=view.y,
             styles=styles,
             ax=ax,
         )
-        ax.set_title(f"{problem.name}: {title}")
+        ax.set_title(f"{problem.name}: {title}; as far as the target")
     run.figure(figure, f"{plain(problem.name)}_paths")
+
+
+def _until(path: mc.Path, target: float) -> mc.Path:
+    """The path as far as the first row whose cost is the target or less."""
+    reached = np.flatnonzero(path.cost <= target)
+    if not reached.size:
+        return path
+    rows = int(reached[0]) + 1
+    params, cost, gradient_norm, step = jax.tree.map(lambda leaf: leaf[:rows], path[:4])
+    return mc.Path(params, cost, gradient_norm, step, path.status)
+
+
+def _around(paths: Sequence[mc.Path], view: mc.problems.View) -> mc.problems.View:
+    """The part of a view that the paths go through, and a margin."""
+
+    def between(name: str, least: float, most: float) -> tuple[str, float, float]:
+        gone = np.concatenate([path.params[name] for path in paths])
+        gone = np.clip(gone, least, most)
+        margin = max(0.25 * np.ptp(gone), 0.02 * (most - least))
+        return name, max(least, gone.min() - margin), min(most, gone.max() + margin)
+
+    return mc.problems.View(between(*view.x), between(*view.y))
 
 
 def draw_profiles(comparison: mc.Comparison, run: Run) -> None:
