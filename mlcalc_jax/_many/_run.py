@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 import jax
@@ -148,8 +148,6 @@ class _Machine:
             self.chunk = lanes = self.chunk * _CHUNKS // devices
         self.settings = settings._replace(lanes=lanes, devices=devices, sums_apart=apart)
         self.cores, self.pool = _cores_of_a_device(), pool
-        self.compiling = threading.Lock()
-        self.compiled: set[Any] = set()
         self.is_stopped = False
         self.first_steps = 0  # not known yet
         self.learning = threading.Lock()
@@ -280,16 +278,37 @@ class _Machine:
                 chunk = jax.tree.map(
                     lambda leaf, spec: jax.device_put(leaf, NamedSharding(mesh, spec)), chunk, specs
                 )
-            key = settings.in_kernel, share, is_double
-            if key in self.compiled:
+            of_chunk = jax.tree.structure(chunk), chunk["y"].shape, chunk["y"].dtype
+            with _compilation(settings, *of_chunk).alone():
                 found = descend(settings, chunk, tolerance, steps, used)
-            else:
-                with self.compiling:
-                    found = descend(settings, chunk, tolerance, steps, used)
-                    self.compiled.add(key)
             if stays:
                 return jax.block_until_ready(found)  # so that no more than two are under way
-            return {name: value[..., :count] for name, value in jax.device_get(found).items()}
+            if is_accelerated():
+                found = jax.device_get(found)  # all that is on its way at once
+            return {name: np.asarray(value)[..., :count] for name, value in found.items()}
+
+
+class _Compilation:
+    """A program that is compiled by the first call of it, for which the others wait."""
+
+    def __init__(self) -> None:
+        self.compiling, self.is_done = threading.Lock(), False
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else, until one was here."""
+        if self.is_done:
+            yield
+            return
+        with self.compiling:
+            yield
+            self.is_done = True
+
+
+@lru_cache(maxsize=256)
+def _compilation(settings: Settings, *of_chunk: Any) -> _Compilation:
+    """That of a program, by what it depends on."""
+    return _Compilation()
 
 
 def _least_work(iterations: np.ndarray, lanes: int) -> int:
