@@ -88,8 +88,6 @@ def windows(
 
 _Threads: TypeAlias = tuple[ThreadPoolExecutor, ThreadPoolExecutor]
 _idle: dict[int, _Threads] = {}  # by how many compute
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_idle.clear)  # threads stay with the parent
 
 
 @contextmanager
@@ -382,3 +380,8 @@ def _cores_of_a_device() -> int:
     if is_accelerated():
         return 2
     return max(1, cores() // len(jax.local_devices()))
+
+
+if hasattr(os, "register_at_fork"):  # threads, and what they hold locked, stay with the parent
+    os.register_at_fork(after_in_child=_idle.clear)
+    os.register_at_fork(after_in_child=_compilation.cache_clear)
