@@ -198,3 +198,15 @@ def test_runs_side_by_side(factory: Any, problem: str, lanes: int) -> None:
     with precision(raced)():
         _, most = _layout(one, fixed, names, numbers, raced.start)
     assert most == lanes
+
+
+@pytest.mark.slow
+def test_runs_with_large_matrices_are_the_loop() -> None:
+    """One at a time. (Newton's first step here is rounding: the Hessian's condition is 1e19.)"""
+    curve, seeds = mc.problems.curve(), np.arange(2)
+    found = swept(curve, mc.levenberg_marquardt, {}, seeds, steps=4)
+    starts = luck_of(curve, 0, seeds).starts
+    for k in range(2):
+        start = jax.tree.map(lambda leaf, k=k: leaf[k], starts)
+        path = mc.minimise(curve.cost, start, mc.levenberg_marquardt(), 4)
+        np.testing.assert_allclose(found.cost[k], path.cost, rtol=1e-9)
