@@ -58,7 +58,7 @@ def real_array(name: str, value: Any, dtype: Any = float) -> Any:
         TypeError: something else than real numbers of at most double precision.
         ValueError: a masked array with values that are masked.
     """
-    if not is_concrete(value):
+    if (type(value) is np.ndarray and value.dtype in _PLAIN) or not is_concrete(value):
         return value
     nothing_masked(name, value)
     array = value if isinstance(value, jax.Array) else np.asarray(value)
@@ -70,6 +70,9 @@ def real_array(name: str, value: Any, dtype: Any = float) -> Any:
         array = array.astype(array.dtype.newbyteorder("="))
     is_bare = isinstance(value, (int, float)) and not hasattr(value, "dtype")
     return array if floating(array.dtype) and not is_bare else array.astype(dtype)
+
+
+_PLAIN = np.dtype(np.float64), np.dtype(np.float32)  # most data are of these
 
 
 def nothing_masked(name: str, value: Any) -> None:
@@ -104,7 +107,7 @@ def finite(name: str, array: Any, where: Any = True) -> None:
     """Raise if a concrete ``array`` has a NaN or an infinity where ``where`` holds."""
     if is_concrete(array) and is_concrete(where):
         is_fine = np.isfinite(array)
-        if is_fine.all():
+        if np.count_nonzero(is_fine) == is_fine.size:  # soon known of most data
             return
         bad = ~is_fine & np.asarray(where)
         if bad.any():

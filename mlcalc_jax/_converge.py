@@ -148,7 +148,9 @@ def converge(
             Status.STEP_CONVERGED: is_tiny & (now.proposed.damping <= 1),
             Status.STALLED: is_tiny,
         }
-        status = jnp.select(list(ends.values()), list(ends), _RUNNING)
+        status: Any = known(_RUNNING, np.int32)
+        for end, is_so in reversed(ends.items()):  # the first that holds
+            status = jnp.where(is_so, known(end, np.int32), status)
         if linear:
             is_clear = is_first & is_well_conditioned(here.triangle.R)
             trust = trust._replace(damping=jnp.where(is_clear, eps**2, trust.damping))
@@ -164,7 +166,7 @@ def converge(
             proposed=proposed,
             steps=now.steps + 1,
             bends=now.bends + proposed.is_bent,
-            status=status.astype(jnp.int32),
+            status=status,
             trace=now.trace,
         )
         return noted(after, jnp.linalg.norm(now.trust.scale * now.proposed.d))

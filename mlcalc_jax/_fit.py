@@ -1,7 +1,7 @@
 """Least squares to convergence, with uncertainties: the front door."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from . import _check
-from ._converge import State, Trace, converge, is_unsatisfying, second_damping, trace_of
+from ._converge import State, converge, is_unsatisfying, second_damping
 from ._global import Together, by_set, end_to_end
 from ._linear import cost_and_curvature
 from ._linearity import is_linear
@@ -122,7 +122,7 @@ def fit(
     """
     if nan_policy not in ("raise", "omit"):
         raise ValueError(f'nan_policy must be "raise" or "omit", got {nan_policy!r}')
-    if holds_tracer(bounds):
+    if bounds is not None and holds_tracer(bounds):
         raise ValueError("bounds must be numbers that jit, vmap and grad do not trace")
     if local is not None or nan_policy == "omit":  # else LeastSquares sees to it
         for name, values in (("x", x), ("y", y), ("sigma", sigma), ("mask", mask)):
@@ -140,8 +140,10 @@ def fit(
     problem = LeastSquares(model, x, y, sigma, mask, loss, y_covariance)
     if params is None:
         params = _guessed(model, problem)
-    start = _check.float_params(params, problem)
-    if any(leaf.dtype.itemsize < 4 for leaf in jax.tree.leaves(start)):
+    data = jax.tree.leaves(problem)
+    start = _check.float_params(params, data)
+    numbers = jax.tree.leaves(start)
+    if any(leaf.dtype.itemsize < 4 for leaf in numbers):
         raise TypeError("a fit is computed in float32 or float64: convert the data")
     spec = freedom(start, fixed, transforms, tie)
     bounded = bounds_of(start, bounds)
@@ -153,17 +155,14 @@ def fit(
     damping = 1e-3 if method is None else damping_of(method)
     if damping is None and bounded is not None:
         raise ValueError("bounds need Levenberg-Marquardt: leave method out")
-    leaves = jax.tree.leaves((problem, start, model))
+    leaves = [*data, *numbers, *jax.tree.leaves(model)]
     static = (spec.tie, spec.transforms, method, tolerance)
     is_traced = is_any_traced([*leaves, *jax.tree.leaves(static)])
     options = _Options(spec, is_absolute, linear, steps, is_traced)
     run = partial(_by_descent, options, method)
     if damping is not None:
         run = partial(_solved, options, damping)
-    # A fit of constants inside a user's jit is computed while that is traced. Only there: in this
-    # context every constant of a function that is traced is compiled by itself.
-    now = jax.ensure_compile_time_eval() if not is_traced and is_tracing() else nullcontext()
-    with now, double() if not is_traced and holds_double(leaves) else nullcontext():
+    with nullcontext() if is_traced else _of_constants(holds_double(leaves)):
         solution = run(problem, start, bounded, tolerance)
     return Fit(
         problem=problem,
@@ -173,6 +172,19 @@ def fit(
         bounds=bounded,
         **solution,
     )
+
+
+def _of_constants(is_double: bool) -> AbstractContextManager[Any]:
+    """Where to compute a fit of nothing that is traced."""
+    if not is_tracing():
+        return double() if is_double else nullcontext()
+    # Inside a user's jit it is computed while that is traced. Only there: in this context every
+    # constant of a function that is traced is compiled by itself.
+    both = ExitStack()
+    both.enter_context(jax.ensure_compile_time_eval())
+    if is_double:
+        both.enter_context(double())
+    return both
 
 
 class _Options(NamedTuple):
@@ -204,16 +216,13 @@ def _by_descent(
     at = jnp.asarray(path.final)
     solution = _solved(options, 1.0, problem, start, None, tolerance, at)
     arrived = Status.GRADIENT_BELOW_TOLERANCE
-    nothing = jnp.zeros_like(jnp.asarray(path.cost))
+    nothing = jnp.zeros_like(path.params, shape=(len(path.cost), 2))
     status = jnp.where(solution["status"] == Status.STEPS_USED, path.status, solution["status"])
     found = {
         **solution,
         "status": jnp.where(solution["status"] == arrived, arrived, status),
         "steps": path.steps_taken,
-        "evaluations": path.steps_taken + 1,
-        "trace": Trace(
-            path.params, jnp.asarray(path.cost), jnp.asarray(path.gradient_norm), nothing, nothing
-        ),
+        "rows": jnp.column_stack([path.params, path.cost, path.gradient_norm, nothing]),
     }
     return found if options.is_traced else jax.device_get(found)
 
@@ -239,10 +248,8 @@ def _solved(
 ) -> dict[str, Any]:
     """What a :class:`Fit` holds of its data; in NumPy arrays unless something is traced."""
     if options.is_traced:
-        found = _traced(options, (damping, options.steps, start), problem, *rest)
-    else:
-        found = _attempted(options, damping, problem, start, *rest)
-    return {**found, "trace": trace_of(found["trace"])}
+        return _traced(options, (damping, options.steps, start), problem, *rest)
+    return _attempted(options, damping, problem, start, *rest)
 
 
 def _attempted(
@@ -258,7 +265,7 @@ def _attempted(
     def run(damping: Any, steps: int) -> dict[str, Any]:
         found = _untraced(options, scalars((damping, steps, start), dtype), problem, *rest)
         await_soon(found.vectors[0])
-        return found.on_host().unpacked()
+        return found.unpacked(on_host=True)
 
     found = run(damping, options.steps)
     left = options.steps - int(found["steps"]) - 1
@@ -266,23 +273,34 @@ def _attempted(
         found = _lower_of(found, run(second_damping(found["at"].dtype), left))
     if found.pop("is_singular"):
         end = {name: found[name] for name in ("at", "cost", "status")}
-        end |= {"freedoms": found["degrees_of_freedom"], "R": found["triangle"].R}
+        freedoms = np.asarray(problem.points_that_count() - found["at"].size, np.int32)
+        end |= {"freedoms": freedoms, "R": found["triangle"].R}
         found |= jax.device_get(_looked_into(options, start, end))
-    return found
+    return _completed(found, problem, np)
+
+
+def _completed(found: dict[str, Any], problem: LeastSquares, numpy: Any) -> dict[str, Any]:
+    """What was found, with what is so unless it says otherwise."""
+    return {
+        "chi_squared": found["cost"],
+        "is_at_bound": numpy.zeros(found["at"].shape, bool),
+        "undetermined": numpy.zeros(found["covariance"].shape[:1], bool),
+        "points": numpy.asarray(problem.points_that_count(), np.int32),
+        **found,
+    }
 
 
 def _lower_of(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """Of two attempts the one that ended lower, with the steps of both."""
     rows, more = first["steps"] + 1, second["steps"] + 1
-    trace = first["trace"].copy()
-    trace[rows : rows + more] = second["trace"][:more]
+    both = first["rows"].copy()
+    both[rows : rows + more] = second["rows"][:more]
     kept = second if second["cost"] < first["cost"] else first
     return {
         **{name: kept[name] for name in first},
         "steps": np.asarray(first["steps"] + more),
-        "evaluations": np.asarray(rows + more),
         "bends": np.asarray(first["bends"] + second["bends"]),
-        "trace": trace,
+        "rows": both,
     }
 
 
@@ -339,7 +357,7 @@ def _fitted(
         at = _implicit(problem, params_of, at, limits, ~is_singular(last.here.triangle.R))
     solution = _solution(problem, params_of, at, last, limits, options)
     if options.is_traced:
-        return solution
+        return _completed(solution, problem, jnp)
     again = False if is_solved_at_once else is_unsatisfying(last)
     return packed({**solution, "is_unsatisfying": again})
 
@@ -357,34 +375,29 @@ def _solution(
     limits: Any,
     options: _Options,
 ) -> dict[str, Any]:
-    """All that a fit reports, at the end of its loop."""
+    """What a fit finds, at the end of its loop; :func:`_completed` has the rest."""
     params = params_of(at)
     cost, R = last.here.cost, last.here.triangle.R
     if options.is_traced:
         cost, R = cost_and_curvature(problem, params_of, at)
     elif problem.loss is not None and not isinstance(problem.loss, Poisson):
         R = cost_and_curvature(problem, params_of, at)[1]
-    points = problem.points_that_count()
-    freedoms = points - at.size
-    r = problem.residuals(params)
-    at_bound = jnp.zeros(at.size, bool)
-    if limits is not None:
-        at_bound = (at <= limits[0]) | (at >= limits[1])
-    return {
+    freedoms = problem.points_that_count() - at.size
+    found = {
         **_uncertainty(options, params_of, at, cost, freedoms, last.status, R),
         "params": params,
         "cost": cost,
-        "chi_squared": jnp.sum(r**2) if problem.loss is not None else cost,
-        "degrees_of_freedom": jnp.asarray(freedoms, jnp.int32),
-        "points": jnp.asarray(points, jnp.int32),
         "steps": last.steps,
-        "evaluations": last.steps + 1,
         "bends": last.bends,
-        "is_at_bound": at_bound,
         "at": at,
         "triangle": last.here.triangle._replace(R=jax.lax.stop_gradient(R)),
-        "trace": last.trace,
+        "rows": last.trace,
     }
+    if problem.loss is not None:
+        found["chi_squared"] = jnp.sum(problem.residuals(params) ** 2)
+    if limits is not None:
+        found["is_at_bound"] = (at <= limits[0]) | (at >= limits[1])
+    return found
 
 
 def _uncertainty(
@@ -407,20 +420,21 @@ def _uncertainty(
     if options.freedom.tie is not None or not options.freedom.is_plain(flat.size):
         expand = jax.jacfwd(lambda at: ravel_pytree(params_of(at))[0])(at)
     if is_whole or options.is_traced:
-        found, extra = covariance(R, expand), {}
+        found = covariance(R, expand)
+        is_lost = jnp.any(found.undetermined) & (status != Status.NON_FINITE)
+        status = jnp.where(is_lost, Status.SINGULAR, status).astype(jnp.int32)
+        extra = {"undetermined": found.undetermined}
     else:
         found, is_regular = regular_covariance(R, expand)
         extra = {"is_singular": ~is_regular}
     matrix = found.matrix
     if not options.absolute_sigma:
         matrix = matrix * jnp.where(freedoms > 0, cost / jnp.maximum(freedoms, 1), jnp.nan)
-    is_lost = jnp.any(found.undetermined) & (status != Status.NON_FINITE)
     return {
         **extra,
         "stderr": unravel(standard_errors(matrix, expand)),
         "covariance": matrix,
-        "undetermined": found.undetermined,
-        "status": jnp.where(is_lost, Status.SINGULAR, status).astype(jnp.int32),
+        "status": status,
     }
 
 

@@ -112,6 +112,11 @@ def step(
     return -jax.scipy.linalg.solve_triangular(R, z)
 
 
+def inverted(R: Float[Array, "parameters parameters"]) -> Float[Array, "parameters parameters"]:
+    """The inverse of an upper triangle."""
+    return jax.scipy.linalg.solve_triangular(R, np.eye(len(R), dtype=R.dtype))
+
+
 def bend(
     problem: LeastSquares,
     params_of: Callable[[Array], Any],

@@ -1,6 +1,6 @@
 """Many small arrays in one: fewer copies between devices, and between the steps of a loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -45,18 +45,19 @@ class Packed:
     treedef: Any
     stretches: tuple[Stretch, ...]
 
-    def on_host(self) -> "Packed":
-        """The same, in NumPy arrays."""
-        large = {i: np.asarray(leaf) for i, leaf in self.large.items()}
-        return Packed(tuple(map(np.asarray, self.vectors)), large, self.treedef, self.stretches)
+    def unpacked(self, on_host: bool = False) -> Any:
+        """The pytree, in NumPy arrays if wanted.
 
-    def unpacked(self) -> Any:
-        """The pytree; its leaves are views where their dtype is that of the vector."""
+        Its leaves are views where their dtype is that of the vector.
+        """
+        vectors: Sequence[Any] = self.vectors
         leaves: list[Any] = [None] * self.treedef.num_leaves
         for i, leaf in self.large.items():
-            leaves[i] = leaf
+            leaves[i] = np.asarray(leaf) if on_host else leaf
+        if on_host:
+            vectors = [np.asarray(vector) for vector in vectors]
         for k, first, last, dtype, places in self.stretches:
-            stretch = self.vectors[k][first:last]
+            stretch = vectors[k][first:last]
             if dtype is not None:
                 stretch = stretch.astype(dtype)
             for i, a, b, shape in places:
@@ -135,8 +136,10 @@ def scalars(tree: Any, dtype: Any) -> Any:
     """A pytree as :class:`Scalars`, or as it is if a leaf is no number or scalar of that dtype."""
     leaves, treedef = jax.tree.flatten(tree)
     for leaf in leaves:
-        is_scalar = isinstance(leaf, np.ndarray) and not leaf.ndim and leaf.dtype == dtype
-        if not is_scalar and not isinstance(leaf, (int, float)):
+        if type(leaf) is np.ndarray:
+            if leaf.ndim or leaf.dtype != dtype:
+                return tree
+        elif not isinstance(leaf, (int, float)):
             return tree
     return Scalars(np.array(leaves, dtype), treedef)
 

@@ -1,6 +1,7 @@
 """From the vector a fit moves to the parameters of a model: fixed, bounded, transformed, tied."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -98,7 +99,7 @@ def freedom(
     """
     is_none_fixed = isinstance(fixed, (str, tuple, list, set, frozenset)) and not fixed
     if is_none_fixed and not transforms and tie is None:
-        return Freedom(tuple(range(sum(map(np.size, jax.tree.leaves(start))))), (), None)
+        return _all_free(sum([leaf.size for leaf in jax.tree.leaves(start)]))
     leaves = jax.tree_util.tree_leaves_with_path(start)
     sizes = [jnp.size(leaf) for _, leaf in leaves]
     ends = np.cumsum([0, *sizes])
@@ -137,6 +138,11 @@ def freedom(
         raise TypeError(f"tie must be a function of the parameters, got {tie!r}")
     free = tuple(int(i) for i in np.flatnonzero(~is_fixed))
     return Freedom(free, tuple(grouped.items()), tie)
+
+
+@cache
+def _all_free(numbers: int) -> Freedom:
+    return Freedom(tuple(range(numbers)), (), None)
 
 
 def bounds_of(start: Params, bounds: Any) -> tuple[np.ndarray, np.ndarray] | None:

@@ -51,19 +51,24 @@ def is_any_traced(leaves: Iterable[Any]) -> bool:
     waiting, seen = list(leaves), {}
     while waiting:
         leaf = waiting.pop()
+        if type(leaf) is np.ndarray:
+            continue
         if isinstance(leaf, jax.core.Tracer):
             return True
         if callable(leaf) and id(leaf) not in seen:
             seen[id(leaf)] = leaf  # kept, so that no other gets its id
-            waiting += jax.tree.leaves(_carried(leaf))
+            carried = _carried(leaf)
+            waiting += jax.tree.leaves(carried) if carried else []
     return False
 
 
 def _carried(function: Any) -> list[Any]:
     """What a function brings with it: closed over, by default, bound, or as an attribute."""
     if isinstance(function, FunctionType):
-        closed_over = [_contents(cell) for cell in function.__closure__ or ()]
-        return [*closed_over, function.__defaults__, function.__kwdefaults__]
+        cells, defaults = function.__closure__, function.__defaults__
+        if cells is None and defaults is None and function.__kwdefaults__ is None:
+            return []
+        return [*map(_contents, cells or ()), defaults, function.__kwdefaults__]
     if isinstance(function, MethodType):
         return [function.__func__, getattr(function.__self__, "__dict__", None)]
     if isinstance(function, partial):

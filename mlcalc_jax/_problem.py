@@ -1,7 +1,7 @@
 """Least squares as a cost: a model, data and weights in one frozen pytree."""
 
 from collections.abc import Callable
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from .losses import NAMED, Poisson
 
 
 @jax.tree_util.register_pytree_with_keys_class
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class LeastSquares:
     """Chi-squared of a model against data: ``sum(((model(params, x) - y) / sigma)^2)``.
 
@@ -52,17 +52,25 @@ class LeastSquares:
     model: Model
     x: Any
     y: Any
-    sigma: Any = None
-    mask: Any = None
-    loss: Any = None
-    y_covariance: InitVar[Any] = None
-    cholesky: Any = field(init=False, default=None)
+    sigma: Any
+    mask: Any
+    loss: Any
+    cholesky: Any
 
-    def __post_init__(self, y_covariance: Any) -> None:
-        if not callable(self.model):
-            raise TypeError(f"model must be a function f(params, x), got {self.model!r}")
-        y, sigma, mask = _check.real_array("y", self.y), self.sigma, self.mask
-        leaves, treedef = jax.tree_util.tree_flatten_with_path(self.x)
+    def __init__(
+        self,
+        model: Model,
+        x: Any,
+        y: Any,
+        sigma: Any = None,
+        mask: Any = None,
+        loss: Any = None,
+        y_covariance: Any = None,
+    ) -> None:
+        if not callable(model):
+            raise TypeError(f"model must be a function f(params, x), got {model!r}")
+        y = _check.real_array("y", y)
+        leaves, treedef = jax.tree_util.tree_flatten_with_path(x)
         predictors = [("x" + jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
         predictors = [(at, _check.real_array(at, leaf, y.dtype)) for at, leaf in predictors]
         if not y.size:
@@ -89,14 +97,14 @@ class LeastSquares:
             if sigma is not None:
                 raise ValueError("give sigma or y_covariance, not both")
             cholesky = _cholesky(_check.real_array("y_covariance", y_covariance, y.dtype), y, mask)
-        loss = loss_of(self.loss)
+        loss = loss_of(loss)
         if loss is not None:
             loss.check(y if mask is None or not _check.is_concrete(mask) else y[_on(mask, y)])
             if isinstance(loss, Poisson) and (sigma is not None or cholesky is not None):
                 raise ValueError("counts have their own variance: a Poisson loss takes no sigma")
         x = jax.tree.unflatten(treedef, [leaf for _, leaf in predictors])
-        values = {"x": x, "y": y, "sigma": sigma, "mask": mask, "loss": loss, "cholesky": cholesky}
-        vars(self).update(values)  # the class is frozen to others
+        parts = {"x": x, "y": y, "sigma": sigma, "mask": mask, "loss": loss, "cholesky": cholesky}
+        vars(self).update(model=model, **parts)  # the class is frozen to others
 
     def __call__(self, params: Params) -> Float[AnyArray, ""]:
         """Chi-squared, or the sum of what the residuals cost under another loss."""
@@ -180,7 +188,7 @@ class LeastSquares:
     def points_that_count(self) -> Any:
         """How many residuals there are, the masked ones left out."""
         if self.mask is None:
-            return jnp.size(self.y)
+            return self.y.size
         counts = _on(self.mask, self.y)
         return int(counts.sum()) if _check.is_concrete(counts) else jnp.sum(counts)
 
@@ -272,8 +280,7 @@ class LeastSquares:
     @classmethod
     def tree_unflatten(cls, model: Model, children: Any) -> "LeastSquares":
         self = object.__new__(cls)  # no checks: the children may be tracers, or no arrays at all
-        for name, value in zip(("model", *_LEAVES), (model, *children), strict=True):
-            object.__setattr__(self, name, value)
+        vars(self).update(zip(_LEAVES, children, strict=True), model=model)
         return self
 
     def replace(self, **parts: Any) -> "LeastSquares":

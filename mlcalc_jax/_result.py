@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ._bootstrap import Bootstrap, bootstrap
 from ._confidence import quantile
-from ._converge import Trace
+from ._converge import Trace, trace_of
 from ._linear import Triangle
 from ._parameters import Freedom, names_of
 from ._path import Path, Status
@@ -35,17 +35,15 @@ from .losses import Poisson
         "covariance",
         "cost",
         "chi_squared",
-        "degrees_of_freedom",
         "points",
         "status",
         "steps",
-        "evaluations",
         "bends",
         "undetermined",
         "is_at_bound",
         "at",
         "triangle",
-        "trace",
+        "rows",
         "bounds",
     ],
     meta_fields=["freedom", "absolute_sigma"],
@@ -65,17 +63,15 @@ class Fit:
     covariance: Float[AnyArray, "*batch parameters parameters"]
     cost: Float[AnyArray, "*batch"]  #: what was minimised: chi-squared unless there is a loss
     chi_squared: Float[AnyArray, "*batch"]  #: the weighted sum of squares
-    degrees_of_freedom: Int[AnyArray, "*batch"]  #: points that count, less free parameters
     points: Int[AnyArray, "*batch"]  #: how many count
     status: Int[AnyArray, "*batch"]  #: a :class:`Status`
     steps: Int[AnyArray, "*batch"]  #: taken and refused
-    evaluations: Int[AnyArray, "*batch"]  #: of the model and its Jacobian
     bends: Int[AnyArray, "*batch"]  #: of its second derivative along a step
     undetermined: Bool[AnyArray, "*batch parameters"]  #: what the data cannot tell
     is_at_bound: Bool[AnyArray, "*batch free"]
     at: Float[AnyArray, "*batch free"]  #: the free vector at the optimum
     triangle: Triangle  #: of the local model there
-    trace: Trace | None
+    rows: Float[AnyArray, "*batch rows columns"]  #: of the ``trace``, column by column
     bounds: Any
     freedom: Freedom
     absolute_sigma: bool
@@ -84,6 +80,21 @@ class Fit:
     def model(self) -> Any:
         """The model that was fitted."""
         return self.problem.model
+
+    @property
+    def degrees_of_freedom(self) -> Any:
+        """Points that count, less free parameters."""
+        return self.points - len(self.freedom.free)
+
+    @property
+    def trace(self) -> Trace:
+        """The descent row by row, refused steps included."""
+        return trace_of(self.rows)
+
+    @property
+    def evaluations(self) -> Any:
+        """Of the model and its Jacobian."""
+        return self.steps + 1
 
     @property
     def names(self) -> list[str]:
@@ -188,8 +199,6 @@ class Fit:
     @property
     def path(self) -> Path:
         """The descent, as ``minimise`` keeps it, refused steps included (one fit at a time)."""
-        if self.trace is None:
-            raise ValueError("this fit kept no trace")
         rows = int(self.steps) + 1
         trace = jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], self.trace)
 

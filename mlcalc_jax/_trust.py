@@ -6,13 +6,13 @@ A step is proposed, tried by whoever holds the problem, and judged.
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from ._linear import Triangle, damped, predicted_decrease, step
-from ._packing import known
+from ._linear import Triangle, damped, inverted, predicted_decrease, product
+from ._packing import known, while_loop
 from ._types import ArrayLike
 
 #: The longest a column of J has been is forgotten at this rate.
@@ -82,8 +82,7 @@ def propose(
     found = _within_reach(of, trust, limit)
 
     def accelerated(d: Array) -> Array:
-        half = jax.scipy.linalg.solve_triangular(found.R, bend(d), trans=1)
-        a = -jax.scipy.linalg.solve_triangular(found.R, half) / 2
+        a = -product(found.inverse, product(found.inverse.T, bend(d))) / 2
         longest = _SHARPEST_BEND * jnp.linalg.norm(trust.scale * d)
         return d + jnp.where(jnp.linalg.norm(trust.scale * a) <= longest, a, 0)
 
@@ -102,7 +101,7 @@ class _Damped(NamedTuple):
     tries: Int[Array, ""]
     damping: Float[Array, ""]
     d: Float[Array, "parameters"]
-    R: Float[Array, "parameters parameters"]  #: of the damped problem
+    inverse: Float[Array, "parameters parameters"]  #: of R of the damped problem
     length: Float[Array, ""]
     better: Float[Array, ""]
 
@@ -116,17 +115,18 @@ def _within_reach(of: Triangle, trust: Trust, limit: Array) -> _Damped:
     def at_better(now: _Damped) -> _Damped:
         damping = now.better
         with_damping = damped(of, jnp.sqrt(damping) * trust.scale)
-        d = step(with_damping)
+        inverse = inverted(with_damping.R)
+        d = -product(inverse, with_damping.z)
         length = jnp.linalg.norm(trust.scale * d)
-        along = trust.scale * (trust.scale * d / length)
-        w = jax.scipy.linalg.solve_triangular(with_damping.R, along, trans=1)
-        more = (length - limit) / limit / jnp.vdot(w, w)
+        w = product(inverse.T, trust.scale * (trust.scale * d / length))
+        more = (length - limit) / limit / jnp.sum(w * w)
         better = damping + jnp.maximum(more, damping)
-        return _Damped(now.tries + 1, damping, d, with_damping.R, length, better)
+        return _Damped(now.tries + 1, damping, d, inverse, length, better)
 
-    nothing = jnp.zeros((), of.z.dtype)
-    before = jnp.zeros((), jnp.int32), nothing, jnp.zeros_like(of.z), jnp.zeros_like(of.R), nothing
-    return lax.while_loop(
+    zero, size = known(0, of.z.dtype), of.z.size
+    nothing = known(np.zeros(size), of.z.dtype), known(np.zeros((size, size)), of.z.dtype)
+    before = known(0, np.int32), zero, *nothing, zero
+    return while_loop(
         lambda now: (now.tries == 0) | ((now.tries <= 10) & (now.length > 1.1 * limit)),
         at_better,
         _Damped(*before, better=trust.damping),

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
+
+from ._linear import inverted
 
 
 class Covariance(NamedTuple):
@@ -61,8 +62,7 @@ def _inverted(R: Array) -> tuple[Array, Array, Array]:
     length = jnp.linalg.norm(R, axis=0)
     scale = jnp.where(length > 0, length, 1)
     scaled = R / scale[None]
-    inverse = jax.scipy.linalg.solve_triangular(scaled, np.eye(len(R), dtype=R.dtype))
-    return scaled, scale, inverse
+    return scaled, scale, inverted(scaled)
 
 
 def _expanded(expand: Array | None, of: Array, scale: Array) -> Array:

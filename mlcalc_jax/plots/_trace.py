@@ -12,8 +12,6 @@ def trace(fit: Fit) -> list[Axes]:
 
     The length is ``|D d|``, with each parameter in the unit of its column of the Jacobian.
     """
-    if fit.trace is None:
-        raise ValueError("this fit kept no trace")
     rows = int(fit.steps) + 1
     step = np.arange(rows)
     cost, damping, length = (
