@@ -112,6 +112,15 @@ def step(
     return -jax.scipy.linalg.solve_triangular(R, z)
 
 
+def step_and_inverse(
+    of: Triangle,
+) -> tuple[Float[Array, "parameters"], Float[Array, "parameters parameters"]]:
+    """The undamped :func:`step` and the inverse of R, which is not accurate enough to make it."""
+    both = jnp.concatenate([of.z[:, None], np.eye(of.z.size, dtype=of.z.dtype)], axis=1)
+    solved = jax.scipy.linalg.solve_triangular(of.R, both)
+    return -solved[:, 0], solved[:, 1:]
+
+
 def inverted(R: Float[Array, "parameters parameters"]) -> Float[Array, "parameters parameters"]:
     """The inverse of an upper triangle."""
     return jax.scipy.linalg.solve_triangular(R, np.eye(len(R), dtype=R.dtype))

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from ._linear import Triangle, damped, inverted, predicted_decrease, product
+from ._linear import Triangle, damped, predicted_decrease, product, step_and_inverse
 from ._packing import known, while_loop
 from ._types import ArrayLike
 
@@ -115,8 +115,7 @@ def _within_reach(of: Triangle, trust: Trust, limit: Array) -> _Damped:
     def at_better(now: _Damped) -> _Damped:
         damping = now.better
         with_damping = damped(of, jnp.sqrt(damping) * trust.scale)
-        inverse = inverted(with_damping.R)
-        d = -product(inverse, with_damping.z)
+        d, inverse = step_and_inverse(with_damping)
         length = jnp.linalg.norm(trust.scale * d)
         w = product(inverse.T, trust.scale * (trust.scale * d / length))
         more = (length - limit) / limit / jnp.sum(w * w)
