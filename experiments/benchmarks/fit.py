@@ -1,4 +1,4 @@
-"""One fit: warm, first, and of ten million points, this package against SciPy."""
+"""One fit: warm, first, and of ten million points, this package beside SciPy."""
 
 import resource
 import subprocess
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 from scipy.optimize import curve_fit
 
@@ -25,8 +26,9 @@ P0 = [1.0, 0.0, 1.0, 0.0]
 class Config(Common):
     """Time fits of a Gaussian peak (4 parameters) beside SciPy's curve_fit with analytic Jacobian.
 
-    Times are medians; "first" includes compilation, in a fresh process after import. Memory is what
-    the process grew by at its peak, in a process of its own.
+    Times are medians, of several processes where the fits are warm; there "one thread" means that
+    JAX computes on the thread that calls. "first" includes compilation, in a fresh process after
+    import. Memory is what the process grew by at its peak, in a process of its own.
     """
 
     points: int = 10_000_000
@@ -39,18 +41,22 @@ def experiment(config: Config, run: Run) -> str | None:
     """Measure all, and print ratios."""
     points = min(config.points, 1_000_000) if config.quick else config.points
     if config.only:
-        say(_large(config.only, points) if config.only != "first" else f"{_first():.3f} 0")
+        here = {"warm": _warm, "warm, one thread": _warm, "first": _first}
+        if config.only == "warm, one thread":
+            jax.config.update("jax_cpu_enable_async_dispatch", False)
+        say(here[config.only]() if config.only in here else _large(config.only, points))
         return None
-    x, y = _data(100)
-    warm = _medians(
-        {
-            "SciPy": lambda: curve_fit(_peak, x, y, P0, jac=_jacobian),
-            "mlcalc_jax": lambda: mc.fit(mc.models.gaussian_peak, START, x, y),
-        }
-    )
-    rows: list[dict[str, Any]] = [
-        {"what": "warm, 100 points", "way": way, "seconds": s} for way, s in warm.items()
-    ]
+    rows: list[dict[str, Any]] = []
+    for what in ("warm", "warm, one thread"):
+        run.doing(what)
+        times = np.array([_apart(what, points) for _ in range(2 if config.quick else 7)])
+        ratios = times[:, 1] / times[:, 0]
+        say(
+            f"{what}: {np.median(ratios):.2f} of SciPy's time, {ratios.min():.2f} to "
+            f"{ratios.max():.2f} in {len(ratios)} processes"
+        )
+        for way, seconds in zip(("SciPy", "mlcalc_jax"), np.median(times, axis=0), strict=True):
+            rows.append({"what": f"{what}, 100 points", "way": way, "seconds": seconds})
     first, _ = _apart("first", points)
     rows.append({"what": "first, with compilation", "way": "mlcalc_jax", "seconds": first})
     for way in ("SciPy", "mlcalc_jax"):
@@ -61,7 +67,7 @@ def experiment(config: Config, run: Run) -> str | None:
     run.table("fit", rows)
     for row in rows:
         unit = "MB" if row["what"].endswith("MB") else "s"
-        say(f"{row['what']:<28}{row['way']:<14}{row['seconds']:>12.6g} {unit}")
+        say(f"{row['what']:<30}{row['way']:<14}{row['seconds']:>12.6g} {unit}")
     say(f"the data themselves: {16 * points / 1e6:.0f} MB")
     return None
 
@@ -97,11 +103,22 @@ def _medians(
     return dict(zip(ways, np.median(times, axis=(1, 2)).tolist(), strict=True))
 
 
-def _first() -> float:
+def _warm() -> str:
+    """Seconds of a compiled fit, SciPy's and ours."""
+    x, y = _data(100)
+    ways = {
+        "SciPy": lambda: curve_fit(_peak, x, y, P0, jac=_jacobian),
+        "mlcalc_jax": lambda: mc.fit(mc.models.gaussian_peak, START, x, y),
+    }
+    return " ".join(map(str, _medians(ways).values()))
+
+
+def _first() -> str:
+    """Seconds of the first fit."""
     x, y = _data(100)
     began = time.perf_counter()
     mc.fit(mc.models.gaussian_peak, START, x, y)
-    return time.perf_counter() - began
+    return f"{time.perf_counter() - began:.3f} 0"
 
 
 def _large(way: str, points: int) -> str:
@@ -127,7 +144,7 @@ def _peak_megabytes() -> float:
 
 
 def _apart(what: str, points: int) -> tuple[float, float]:
-    """Measure in a process of its own."""
+    """Two numbers, measured in a process of its own."""
     command = [sys.executable, "-m", "experiments.benchmarks.fit", "--only", what]
     with tempfile.TemporaryDirectory() as folder:
         command += ["--points", str(points), "--out", f"{folder}/out"]
