@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -143,7 +142,7 @@ def fit(
     data = jax.tree.leaves(problem)
     start = _check.float_params(params, data)
     numbers = jax.tree.leaves(start)
-    if any(leaf.dtype.itemsize < 4 for leaf in numbers):
+    if min([leaf.dtype.itemsize for leaf in numbers]) < 4:
         raise TypeError("a fit is computed in float32 or float64: convert the data")
     spec = freedom(start, fixed, transforms, tie)
     bounded = bounds_of(start, bounds)
@@ -159,11 +158,12 @@ def fit(
     static = (spec.tie, spec.transforms, method, tolerance)
     is_traced = is_any_traced([*leaves, *jax.tree.leaves(static)])
     options = _Options(spec, is_absolute, linear, steps, is_traced)
-    run = partial(_by_descent, options, method)
-    if damping is not None:
-        run = partial(_solved, options, damping)
+    given = problem, start, bounded, tolerance
     with nullcontext() if is_traced else _of_constants(holds_double(leaves)):
-        solution = run(problem, start, bounded, tolerance)
+        if damping is None:
+            solution = _by_descent(options, method, *given)
+        else:
+            solution = _solved(options, damping, *given)
     return Fit(
         problem=problem,
         start=start,

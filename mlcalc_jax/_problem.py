@@ -71,8 +71,11 @@ class LeastSquares:
             raise TypeError(f"model must be a function f(params, x), got {model!r}")
         y = _check.real_array("y", y)
         leaves, treedef = jax.tree_util.tree_flatten_with_path(x)
-        predictors = [("x" + jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
-        predictors = [(at, _check.real_array(at, leaf, y.dtype)) for at, leaf in predictors]
+        names = ["x" + jax.tree_util.keystr(path) if path else "x" for path, _ in leaves]
+        predictors = [
+            (at, _check.real_array(at, leaf, y.dtype))
+            for at, (_, leaf) in zip(names, leaves, strict=True)
+        ]
         if not y.size:
             raise ValueError("y is empty: there are no points to fit")
         if mask is not None:
