@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from ._problem import LeastSquares
 
 #: Points in a piece: J is never larger than this times the parameters.
-PIECE = 8192
+PIECE = 4096
 
 
 class Triangle(NamedTuple):
