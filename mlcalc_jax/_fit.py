@@ -260,10 +260,9 @@ def _attempted(
     The second attempt runs the same program, and what a singular fit leaves undetermined is found
     by one of its own: a loop and a singular value decomposition would take longer to compile.
     """
-    dtype = jax.tree.leaves(start)[0].dtype
 
     def run(damping: Any, steps: int) -> dict[str, Any]:
-        found = _untraced(options, scalars((damping, steps, start), dtype), problem, *rest)
+        found = _untraced(options, scalars((damping, steps, start)), problem, *rest)
         await_soon(found.vectors[0])
         return found.unpacked(on_host=True)
 

@@ -132,9 +132,13 @@ class Scalars:
         return jax.tree.unflatten(self.treedef, [self.values[k] for k in range(len(self.values))])
 
 
-def scalars(tree: Any, dtype: Any) -> Any:
-    """A pytree as :class:`Scalars`, or as it is if a leaf is no number or scalar of that dtype."""
+def scalars(tree: Any) -> Any:
+    """A pytree as :class:`Scalars`, or as it is: if a leaf is neither number nor NumPy's scalar.
+
+    The last leaf has the dtype of all but bare numbers.
+    """
     leaves, treedef = jax.tree.flatten(tree)
+    dtype = leaves[-1].dtype
     for leaf in leaves:
         if type(leaf) is np.ndarray:
             if leaf.ndim or leaf.dtype != dtype:

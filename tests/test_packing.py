@@ -54,13 +54,14 @@ def test_what_is_packed_comes_back_bit_for_bit(dtype: Any, on_host: bool) -> Non
 def test_scalars_come_back_out_of_one_array() -> None:
     """Numbers and scalars of the dtype; anything else is left as it is."""
     given = (1e-3, 7, {"b": np.asarray(2.5), "a": np.asarray(np.nan)})
-    found = scalars(given, np.dtype(float))
+    found = scalars(given)
     assert found.values.shape == (4,)
     for back in (found.unpacked(), jax.jit(Scalars.unpacked)(found)):
         assert str(jax.tree.structure(back)) == str(jax.tree.structure(given))
         np.testing.assert_array_equal(jax.tree.leaves(back), jax.tree.leaves(given))
+    one = np.asarray(1.0)
     for other in (np.ones(1), np.asarray(1, np.float32), jnp.ones(())):
-        assert scalars((0, other), np.dtype(float))[1] is other
+        assert scalars((0, other, one))[1] is other
 
 
 def test_a_loop_finds_what_jax_s_own_finds() -> None:
