@@ -107,7 +107,7 @@ def finite(name: str, array: Any, where: Any = True) -> None:
     """Raise if a concrete ``array`` has a NaN or an infinity where ``where`` holds."""
     if is_concrete(array) and is_concrete(where):
         is_fine = np.isfinite(array)
-        if np.count_nonzero(is_fine) == is_fine.size:  # soon known of most data
+        if np.count_nonzero(is_fine) == is_fine.size:  # faster than all()
             return
         bad = ~is_fine & np.asarray(where)
         if bad.any():
