@@ -12,7 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import mlcalc_jax as mc
-from mlcalc_jax._many import _blocks, _run
+from mlcalc_jax._many import _blocks, _fit_many, _run
 
 from .cases import counting
 
@@ -623,3 +623,19 @@ def test_outliers_of_any_size() -> None:
     assert fits.success.all()
     for name in start:
         assert_allclose(fits.params[name], without.params[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize("fits", [3, 1_000, 1_048_576])
+def test_results_have_memory_of_their_own(fits: int) -> None:
+    """Side by side or apart: each array is whole, aligned, and no part of another."""
+    wanted = {"a": ((), np.float32), "b": ((2, 2), np.float64), "c": ((), np.int32)}
+    found = _fit_many._empty(wanted, fits)
+    for k, (name, (shape, dtype)) in enumerate(wanted.items()):
+        array = found[name]
+        assert array.shape == (fits, *shape)
+        assert array.dtype == dtype
+        assert array.flags.c_contiguous
+        assert array.flags.aligned
+        array[...] = k
+    for k, name in enumerate(wanted):
+        assert (found[name] == k).all()
