@@ -50,7 +50,7 @@ class State(NamedTuple):
     steps: Int[Array, ""]
     bends: Int[Array, ""]  #: how often the second derivative was asked for
     status: Int[Array, ""]
-    trace: Float[Array, "rows columns"] | None  #: a :class:`Trace`, column by column
+    table: Float[Array, "rows columns"] | None  #: a :class:`Trace`, in one array
 
 
 def converge(
@@ -167,28 +167,28 @@ def converge(
             steps=now.steps + 1,
             bends=now.bends + proposed.is_bent,
             status=status,
-            trace=now.trace,
+            table=now.table,
         )
         return noted(after, jnp.linalg.norm(now.trust.scale * now.proposed.d))
 
     def noted(now: State, length: Array) -> State:
-        if now.trace is None:
+        if now.table is None:
             return now
         of = now.here.triangle
         slope = 2 * jnp.linalg.norm(product(of.R.T, of.z))
         numbers = jnp.stack([now.here.cost, slope, now.trust.damping, length])
         row = jnp.concatenate([now.at, numbers])
         first = now.steps, jnp.zeros_like(now.steps)
-        return now._replace(trace=lax.dynamic_update_slice(now.trace, row[None], first))
+        return now._replace(table=lax.dynamic_update_slice(now.table, row[None], first))
 
-    def beginning(damping: ArrayLike, steps: Any, bends: Any, trace: Array | None) -> State:
+    def beginning(damping: ArrayLike, steps: Any, bends: Any, table: Array | None) -> State:
         trust = first_trust(at, damping, jnp.inf if linear else 3.0)
-        return _before(at, trust, steps, bends, trace)
+        return _before(at, trust, steps, bends, table)
 
     def attempt(tried: Any, found: State) -> tuple[Any, State]:
         """Once more from the start; kept if it ends lower."""
         lam = jnp.where(tried == 0, damping, second_damping(at.dtype))
-        begun = beginning(lam, found.steps, found.bends, found.trace)
+        begun = beginning(lam, found.steps, found.bends, found.table)
         last = while_loop(lambda now: (now.status <= _RUNNING) & (now.steps < steps), go, begun)
         last = last._replace(
             status=jnp.where(last.status <= _RUNNING, Status.STEPS_USED, last.status)
@@ -228,7 +228,7 @@ def second_damping(dtype: Any) -> float:
     return float(jnp.finfo(dtype).eps ** 0.5)
 
 
-def _before(at: Array, trust: Trust, steps: Any, bends: Any, trace: Array | None) -> State:
+def _before(at: Array, trust: Trust, steps: Any, bends: Any, table: Array | None) -> State:
     """Nothing is known yet, and the start is the first point to try."""
     size, nothing = at.size, jnp.zeros_like(at)
     unknown = known(jnp.finfo(at.dtype).max, at.dtype)
@@ -243,7 +243,7 @@ def _before(at: Array, trust: Trust, steps: Any, bends: Any, trace: Array | None
         steps=steps,
         bends=bends,
         status=known(_BEGINNING, np.int32),
-        trace=trace,
+        table=table,
     )
 
 

@@ -222,7 +222,7 @@ def _by_descent(
         **solution,
         "status": jnp.where(solution["status"] == arrived, arrived, status),
         "steps": path.steps_taken,
-        "rows": jnp.column_stack([path.params, path.cost, path.gradient_norm, nothing]),
+        "table": jnp.column_stack([path.params, path.cost, path.gradient_norm, nothing]),
     }
     return found if options.is_traced else jax.device_get(found)
 
@@ -272,7 +272,7 @@ def _attempted(
         found = _lower_of(found, run(second_damping(found["at"].dtype), left))
     if found.pop("is_singular"):
         end = {name: found[name] for name in ("at", "cost", "status")}
-        freedoms = np.asarray(problem.points_that_count() - found["at"].size, np.int32)
+        freedoms = problem.points_that_count() - found["at"].size
         end |= {"freedoms": freedoms, "R": found["triangle"].R}
         found |= jax.device_get(_looked_into(options, start, end))
     return _completed(found, problem, np)
@@ -292,14 +292,14 @@ def _completed(found: dict[str, Any], problem: LeastSquares, numpy: Any) -> dict
 def _lower_of(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """Of two attempts the one that ended lower, with the steps of both."""
     rows, more = first["steps"] + 1, second["steps"] + 1
-    both = first["rows"].copy()
-    both[rows : rows + more] = second["rows"][:more]
+    both = first["table"].copy()
+    both[rows : rows + more] = second["table"][:more]
     kept = second if second["cost"] < first["cost"] else first
     return {
         **{name: kept[name] for name in first},
         "steps": np.asarray(first["steps"] + more),
         "bends": np.asarray(first["bends"] + second["bends"]),
-        "rows": both,
+        "table": both,
     }
 
 
@@ -390,7 +390,7 @@ def _solution(
         "bends": last.bends,
         "at": at,
         "triangle": last.here.triangle._replace(R=jax.lax.stop_gradient(R)),
-        "rows": last.trace,
+        "table": last.table,
     }
     if problem.loss is not None:
         found["chi_squared"] = jnp.sum(problem.residuals(params) ** 2)

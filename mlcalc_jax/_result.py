@@ -43,7 +43,7 @@ from .losses import Poisson
         "is_at_bound",
         "at",
         "triangle",
-        "rows",
+        "table",
         "bounds",
     ],
     meta_fields=["freedom", "absolute_sigma"],
@@ -71,7 +71,7 @@ class Fit:
     is_at_bound: Bool[AnyArray, "*batch free"]
     at: Float[AnyArray, "*batch free"]  #: the free vector at the optimum
     triangle: Triangle  #: of the local model there
-    rows: Float[AnyArray, "*batch rows columns"]  #: of the ``trace``, column by column
+    table: Float[AnyArray, "*batch rows columns"]  #: the ``trace``, in one array
     bounds: Any
     freedom: Freedom
     absolute_sigma: bool
@@ -89,7 +89,7 @@ class Fit:
     @property
     def trace(self) -> Trace:
         """The descent row by row, refused steps included."""
-        return trace_of(self.rows)
+        return trace_of(self.table)
 
     @property
     def evaluations(self) -> Any:
