@@ -1,5 +1,6 @@
 """Problems that several test files share, so that shapes and compilations are shared too."""
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -38,3 +39,9 @@ def counting(model: Any) -> tuple[Any, list[int]]:
         return model(params, x)
 
     return counted, traces
+
+
+def arrays(file: Path) -> dict[str, np.ndarray]:
+    """What an NPZ file holds, and the file closed again."""
+    with np.load(file) as held:
+        return dict(held)

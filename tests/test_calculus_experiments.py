@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from .cases import arrays
 from .test_experiments import Cli, cli, table
 
 __all__ = ["cli"]
@@ -108,9 +109,9 @@ def test_regression_agrees_three_ways(cli: Cli, tmp_path: Path) -> None:
 def test_landscape_keeps_path_slices_and_spectra(cli: Cli, tmp_path: Path) -> None:
     """The slice's middle is the cost at the end; all 77 eigenvalues are there."""
     assert cli("landscape", "--quick", "--out", tmp_path / "run") == 0
-    slices, path = (np.load(tmp_path / "run" / f"{name}.npz") for name in ("slices", "path"))
+    slices, path = (arrays(tmp_path / "run" / f"{name}.npz") for name in ("slices", "path"))
     assert slices["random"][10, 10] == pytest.approx(path["cost"][-1], rel=1e-12)
-    assert np.load(tmp_path / "run" / "spectra.npz")["end"].shape == (77,)
+    assert arrays(tmp_path / "run" / "spectra.npz")["end"].shape == (77,)
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 import mlcalc_jax as mc
 from mlcalc_jax._command_line import main
 
+from .cases import arrays
+
 TIME = np.linspace(0, 4, 30)
 
 
@@ -49,7 +51,7 @@ def test_pixels_of_an_image(folder: Path) -> None:
     assert "48 fits, 47 converged" in done.stdout
     assert (folder / "fits-image.zarr.png").read_bytes().startswith(b"\x89PNG")
     found = mc.ManyFits.open(folder / "fits-image.zarr")
-    truth = np.load("truth.npz")["amplitude"].ravel()
+    truth = arrays(Path("truth.npz"))["amplitude"].ravel()
     pulls = (found.params["amplitude"][:] - truth) / found.stderr["amplitude"][:]
     assert_array_equal(np.flatnonzero(~found.success), [2 * 8 + 5])
     assert np.nanmax(np.abs(pulls)) < 4
@@ -79,7 +81,7 @@ def test_a_stack_of_spots(folder: Path) -> None:
     """Outside fact: the positions that were drawn; x runs along the columns. Also from Zarr."""
     zarr = pytest.importorskip("zarr")
     assert main([*SPOTS, "--covariance", "--out", "a.zarr"]) == 0
-    found, truth = mc.ManyFits.open("a.zarr"), np.load("truth.npz")
+    found, truth = mc.ManyFits.open("a.zarr"), arrays(Path("truth.npz"))
     for name in ("x0", "y0"):
         assert np.abs(found.params[name][:] - truth[name]).max() < 0.3
     zarr.save_array("spots.zarr", np.load("spots.npy"))

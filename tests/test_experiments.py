@@ -16,6 +16,8 @@ import pytest
 import mlcalc_jax as mc
 from experiments import _run
 
+from .cases import arrays
+
 Cli = Callable[..., int]
 
 
@@ -38,7 +40,7 @@ def table(file: Path) -> list[dict[str, str]]:
 
 
 def assert_same_numbers(a: Path, b: Path) -> None:
-    first, second = np.load(a), np.load(b)
+    first, second = arrays(a), arrays(b)
     assert set(first) == set(second)
     for name in first:
         np.testing.assert_array_equal(first[name], second[name])
@@ -50,7 +52,7 @@ def test_fit_heights_gives_the_course_s_numbers(
 ) -> None:
     """The values of the assignment: start, rounds 10, 25, 50, and the Hessian's stability limit."""
     assert cli("fit_heights", "--out", tmp_path / "run") == 0
-    path = np.load(tmp_path / "run" / "path.npz")
+    path = arrays(tmp_path / "run" / "path.npz")
     mu, sigma = path["params['mu']"], path["params['sigma']"]
     assert path["cost"][0] == pytest.approx(0.0323333, abs=5e-8)
     np.testing.assert_allclose([mu[10], sigma[10]], [164.96, 19.59], atol=0.005)
@@ -102,7 +104,7 @@ def test_config_can_be_overridden_and_must_fit(
     assert cli("fit_heights", "--rounds", 5, "--out", tmp_path / "a") == 0
     saved = tmp_path / "a" / "config.json"
     assert cli("fit_heights", "--config", saved, "--rounds", 6, "--out", tmp_path / "b") == 0
-    assert len(np.load(tmp_path / "b" / "path.npz")["cost"]) == 7
+    assert len(arrays(tmp_path / "b" / "path.npz")["cost"]) == 7
     capsys.readouterr()
     assert cli("draw_curve", "--config", saved) == 2
     assert cli("fit_heights", "--config", tmp_path / "none.json") == 2
@@ -118,7 +120,7 @@ def test_both_jacobians_give_the_same_path(cli: Cli, tmp_path: Path) -> None:
         out = tmp_path / jacobian
         options = ("--steps", 300, "--seeds", 0, "--animation", "none", "--jacobian", jacobian)
         assert cli("draw_curve", *options, "--out", out) == 0
-        paths[jacobian] = np.load(out / "path.npz")
+        paths[jacobian] = arrays(out / "path.npz")
     np.testing.assert_allclose(paths["backprop"]["cost"], paths["grad"]["cost"], rtol=1e-9)
 
 
@@ -130,10 +132,10 @@ def test_draw_curve_learns_the_user_s_points(cli: Cli, tmp_path: Path) -> None:
     out = tmp_path / "run"
     options = ("--curve", points, "--steps", 300, "--seeds", 2, "--animation", "html")
     assert cli("draw_curve", *options, "--noise", 0.1, "--out", out) == 0
-    cost = np.load(out / "path.npz")["cost"]
+    cost = arrays(out / "path.npz")["cost"]
     assert cost[-1] < 0.5 * cost[0]
     assert (out / "learning.html").stat().st_size > 10_000
-    assert np.load(out / "curve.npz")["drawn"].shape == (2, 5)
+    assert arrays(out / "curve.npz")["drawn"].shape == (2, 5)
     assert [row["step"] for row in table(out / "seeds.csv")][-1] == "300"
 
 
@@ -146,7 +148,7 @@ def test_fit_heights_fits_the_user_s_heights(cli: Cli, tmp_path: Path) -> None:
     out = tmp_path / "run"
     options = ("--data", file, "--column", "tall", "--unit", "m", "--rounds", 100)
     assert cli("fit_heights", *options, "--out", out) == 0
-    path = np.load(out / "path.npz")
+    path = arrays(out / "path.npz")
     # A least-squares fit to bins has about 1.5 times the standard error of the sample moments.
     assert path["params['mu']"][-1] == pytest.approx(1.7, abs=4 * 1.5 * 0.1 / 2000**0.5)
     assert path["params['sigma']"][-1] == pytest.approx(0.1, abs=4 * 1.5 * 0.1 / 4000**0.5)
@@ -158,7 +160,7 @@ def test_fit_heights_fits_measured_adults(cli: Cli, tmp_path: Path, sex: Any) ->
     """The Gaussian fitted to the NHANES adults is near their mean and standard deviation."""
     heights = mc.data.nhanes_heights(sex)
     assert cli("fit_heights", "--data", "nhanes", "--sex", sex, "--out", tmp_path / "run") == 0
-    path = np.load(tmp_path / "run" / "path.npz")
+    path = arrays(tmp_path / "run" / "path.npz")
     assert path["params['mu']"][-1] == pytest.approx(heights.mean(), abs=0.5)
     assert path["params['sigma']"][-1] == pytest.approx(heights.std(), abs=0.5)
 
@@ -217,7 +219,7 @@ def test_divergence_is_said_and_the_path_kept(
         assert cli(name, "--aggression", 1e9, *options, "--out", out) == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert "the descent" in line
-        assert len(np.load(out / "path.npz")["cost"]) > 50
+        assert len(arrays(out / "path.npz")["cost"]) > 50
         assert json.loads((out / "config.json").read_text())["failure"] == line.removeprefix(
             "error: "
         )
@@ -440,7 +442,7 @@ def test_approximations_with_wrong_input(
 def test_localise_reaches_the_cramer_rao_bound(cli: Cli, tmp_path: Path) -> None:
     """Outside fact: no unbiased estimate scatters less than the Fisher information allows."""
     assert cli("localise", "--frames", 600, "--out", tmp_path / "run") == 0
-    found = np.load(tmp_path / "run" / "localisations.npz")
+    found = arrays(tmp_path / "run" / "localisations.npz")
     used = found["used"]
     assert used.mean() > 0.97
     for name in ("x", "y"):
