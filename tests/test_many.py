@@ -12,7 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import mlcalc_jax as mc
-from mlcalc_jax._many import _blocks, _fit_many, _run
+from mlcalc_jax._many import _blocks, _memory, _run
 
 from .cases import counting
 
@@ -629,7 +629,7 @@ def test_outliers_of_any_size() -> None:
 def test_results_have_memory_of_their_own(fits: int) -> None:
     """Side by side or apart: each array is whole, aligned, and no part of another."""
     wanted = {"a": ((), np.float32), "b": ((2, 2), np.float64), "c": ((), np.int32)}
-    found = _fit_many._empty(wanted, fits)
+    found = _memory.side_by_side(wanted, fits)
     for k, (name, (shape, dtype)) in enumerate(wanted.items()):
         array = found[name]
         assert array.shape == (fits, *shape)

@@ -57,8 +57,18 @@ class Settings(NamedTuple):
 Chunk: TypeAlias = dict[str, Any]
 
 
-#: What is found beside ``at``, ``stderr``, ``covariance`` and ``damping``: a number a fit.
-OF_EACH = ("cost", "chi_squared", "degrees_of_freedom", "status", "iterations")
+def results(settings: Settings, dtype: Any) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """What is found of each fit: its shape and dtype."""
+    free = len(settings.free)
+    found: dict[str, tuple[tuple[int, ...], Any]] = {
+        "at": ((free,), dtype),
+        "stderr": ((free,), dtype),
+    }
+    if settings.wants_covariance:
+        found["covariance"] = (free, free), dtype
+    found |= dict.fromkeys(("cost", "chi_squared"), ((), dtype))
+    whole = ("degrees_of_freedom", "status", "iterations")
+    return found | dict.fromkeys(whole, ((), np.dtype(np.int32)))
 
 
 def is_batched(name: str, leaf: Any, settings: Settings) -> bool:
@@ -426,17 +436,17 @@ class Descent(ABC):
                 value = value if fixed is None else jnp.where(fixed, 0, value)
             return value
 
-        chi_squared = last.sums.cost if self.loss is None else last.sums.chi_squared
-        found = {
+        found: dict[str, Any] = {
             "at": list(last.at),
             "stderr": [jnp.sqrt(entry(k, k)) for k in range(size)],
             "cost": jnp.where(is_bad, jnp.nan, last.sums.cost),
-            "chi_squared": jnp.where(is_bad, jnp.nan, chi_squared),
             "degrees_of_freedom": freedoms,
             "status": ended.astype(jnp.int32),
             "iterations": last.taken,
             "damping": [last.damping, last.growth, *last.scale],
         }
+        if self.loss is not None:  # else it is the cost
+            found["chi_squared"] = jnp.where(is_bad, jnp.nan, last.sums.chi_squared)
         if settings.wants_covariance:
             found["covariance"] = [[entry(i, j) for j in range(size)] for i in range(size)]
         return found

@@ -1,9 +1,8 @@
 """The front door: ``fit_many``."""
 
 import hashlib
-import math
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from .._progress import Progress, told
 from .._types import Model, Params
 from ..losses import Poisson
 from . import _run
-from ._descent import Settings
+from ._descent import Settings, results
 from ._fits import ManyFits
 from ._input import Bounds, Input, checked, storable
+from ._memory import side_by_side
 from ._store import Store, digest, opened
 
 
@@ -165,19 +165,14 @@ class _Run:
         data = self.data
         size = _run.part_size(data)
         parts = [(k, min(k + size, data.fits)) for k in range(0, data.fits, size)]
-        windows = _run.windows(data, self.settings, parts, *self.options)
-        if data.is_on_device:
-            pieces = []
-            for start, stop, some in windows:
-                pieces.append(self._by_name(start, stop, some))
-                self.progress(stop, data.fits)
+        found = {} if data.is_on_device else side_by_side(self._arrays(), data.fits)
+        pieces = []
+        for _, stop, some in self._windows(parts, lambda *part: _sliced(found, *part)):
+            if data.is_on_device:
+                pieces.append(some)
+            self.progress(stop, data.fits)
+        if pieces:
             found = pieces[0] if len(pieces) == 1 else _joined(pieces)
-        else:
-            found = _empty(self._arrays(), data.fits)
-            for start, stop, some in windows:
-                for name, values in self._by_name(start, stop, some).items():
-                    found[name][start:stop] = values
-                self.progress(stop, data.fits)
         leaves = ([found[f"{what}/{name}"] for name in data.names] for what in ("params", "stderr"))
         params, stderr = (jax.tree.unflatten(data.treedef, each) for each in leaves)
         rest = ("cost", "chi_squared", "degrees_of_freedom", "status", "iterations")
@@ -186,42 +181,45 @@ class _Run:
     def on_disk(self, path: Path, resume: bool) -> ManyFits:
         """All windows that are not there yet, in a Zarr group."""
         data, (process, processes) = self.data, (jax.process_index(), jax.process_count())
-        size = _run.window_size(data.points)
+        size, arrays = _run.window_size(data.points), self._arrays()
         with Store(
-            path, self._described(), self._arrays(), data.fits, size, resume, process, processes
+            path, self._described(), arrays, data.fits, size, resume, process, processes
         ) as store:
             mine = list(store.windows())
             left = [part for part in mine if not (resume and store.is_done(*part))]
             total = sum(stop - start for start, stop in mine)
             done = total - sum(stop - start for start, stop in left)
             self.progress(done, total)
-            for start, stop, some in _run.windows(data, self.settings, left, *self.options):
-                named = self._by_name(start, stop, some)
-                store.write(start, stop, jax.device_get(named))
+            windows = self._windows(left, lambda start, stop: side_by_side(arrays, stop - start))
+            for start, stop, some in windows:
+                store.write(start, stop, jax.device_get(some))
                 done += stop - start
                 self.progress(done, total)
             store.finish()
         return opened(path)
 
     def _arrays(self) -> dict[str, tuple[tuple[int, ...], Any]]:
-        data, free = self.data, len(self.settings.free)
-        arrays: dict[str, tuple[tuple[int, ...], Any]] = {}
-        for what in ("params", "stderr"):
-            arrays |= {f"{what}/{name}": ((), data.dtype) for name in data.names}
-        if self.settings.wants_covariance:
-            arrays["covariance"] = ((free, free), data.dtype)
-        arrays |= dict.fromkeys(("cost", "chi_squared"), ((), data.dtype))
-        whole = ("degrees_of_freedom", "status", "iterations")
-        return arrays | {name: ((), np.dtype(np.int32)) for name in whole}
+        """What is found of each fit: shape and dtype by name."""
+        data, found = self.data, results(self.settings, self.data.dtype)
+        params = {
+            f"{what}/{name}": ((), data.dtype)
+            for what in ("params", "stderr")
+            for name in data.names
+        }
+        return params | {name: of for name, of in found.items() if name not in ("at", "stderr")}
 
-    def _by_name(self, start: int, stop: int, found: _run.Found) -> dict[str, Any]:
-        """What a window has found, by the names of the arrays."""
+    def _windows(
+        self, parts: list[tuple[int, int]], place: _run.Place
+    ) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        """What windows have found, by the names of the arrays: on the host those of ``place``."""
         data = self.data
-        how = tuple(data.names), data.free, stop - start
-        if not data.is_on_device:
-            return _named(*how, found)
-        with jax.enable_x64(True) if data.dtype == np.float64 else nullcontext():
-            return _named_there(*how, found)
+        for start, stop, found in _run.windows(
+            data, self.settings, parts, *self.options, None if data.is_on_device else place
+        ):
+            if data.is_on_device:
+                with jax.enable_x64(data.dtype == np.float64):
+                    found = _named(tuple(data.names), data.free, stop - start, found)
+            yield start, stop, found
 
     def _described(self) -> dict[str, Any]:
         """Everything the results depend on, as JSON."""
@@ -237,7 +235,7 @@ class _Run:
         }
         held = [None if h is None else digest(h) for h in data.held]
         return {
-            "format": 1,
+            "format": 2,
             "jax": jax.__version__,
             "device": jax.local_devices()[0].device_kind,
             "model": f"{model_name(data.model)} {_code_of_model(data)}",
@@ -260,30 +258,15 @@ class _Run:
         }
 
 
-def _empty(arrays: dict[str, tuple[tuple[int, ...], Any]], fits: int) -> dict[str, np.ndarray]:
-    """Arrays with a row for each fit, side by side in one piece of memory unless they are large.
-
-    For pieces from 4 MiB on NumPy asks for large pages, which are there ten times as soon.
-    """
-    bytes_of = {
-        name: fits * math.prod(shape) * np.dtype(dtype).itemsize
-        for name, (shape, dtype) in arrays.items()
-    }
-    if max(bytes_of.values()) >= 1 << 22:
-        return {name: np.empty((fits, *shape), dtype) for name, (shape, dtype) in arrays.items()}
-    places = np.cumsum([0, *(-(-size // 64) * 64 for size in bytes_of.values())])
-    whole = np.empty(places[-1], np.uint8)
-    return {
-        name: whole[at : at + bytes_of[name]].view(dtype).reshape(fits, *shape)
-        for at, (name, (shape, dtype)) in zip(places[:-1], arrays.items(), strict=True)
-    }
+def _sliced(arrays: dict[str, np.ndarray], start: int, stop: int) -> dict[str, np.ndarray]:
+    return {name: array[start:stop] for name, array in arrays.items()}
 
 
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def _named(
     names: tuple[str, ...], free: tuple[int, ...], count: int, found: _run.Found
 ) -> dict[str, Any]:
     """What ``count`` fits have found, by the names of the arrays, the fits first."""
-    xp: Any = np if isinstance(found["status"], np.ndarray) else jnp
     held = iter(found["held"])
     named = {}
     for k, name in enumerate(names):
@@ -291,16 +274,13 @@ def _named(
             column = free.index(k)
             value, error = (found[what][column, :count] for what in ("at", "stderr"))
         else:
-            value = xp.broadcast_to(next(held), (count,))
-            error = xp.zeros(count, value.dtype)
+            value = jnp.broadcast_to(next(held), (count,))
+            error = jnp.zeros(count, value.dtype)
         named[f"params/{name}"], named[f"stderr/{name}"] = value, error
     for name, values in found.items():
         if name not in ("at", "stderr", "held"):
-            named[name] = xp.moveaxis(values[..., :count], -1, 0)
+            named[name] = jnp.moveaxis(values[..., :count], -1, 0)
     return named
-
-
-_named_there = jax.jit(_named, static_argnums=(0, 1, 2))
 
 
 @jax.jit

@@ -17,7 +17,17 @@ from jax.experimental import pallas as pl
 from jaxtyping import Array
 
 from .._path import Status
-from ._descent import OF_EACH, RUNNING, Chunk, Descent, Points, Settings, Terms, begun, is_batched
+from ._descent import (
+    RUNNING,
+    Chunk,
+    Descent,
+    Points,
+    Settings,
+    Terms,
+    begun,
+    is_batched,
+    results,
+)
 from ._lanes import at_a_point
 
 LANES = 32  #: fits of a block, which stops on its own: a warp
@@ -73,8 +83,6 @@ def descended(
 
     found, _ = lax.while_loop(lambda now: jnp.any(is_left(now[0], steps)), go_on, (found, limit))
     del found["damping"]
-    if chunk["loss"] is None:
-        del found["chi_squared"]  # it is the cost
     return found
 
 
@@ -161,17 +169,9 @@ def _kernel(
     scales, loss = jax.tree.flatten(chunk["loss"])
     given = chunk | numbers | {"loss": scales}
     specs = {name: jax.tree.map(partial(spec, name), leaf) for name, leaf in given.items()}
-    shapes = {
-        "at": (size,),
-        "stderr": (size,),
-        "damping": (size + 2,),
-        **({"covariance": (size, size)} if settings.wants_covariance else {}),
-        **dict.fromkeys(OF_EACH, ()),
-    }
-    kinds = {
-        name: jnp.int32 if name in ("degrees_of_freedom", "status", "iterations") else dtype
-        for name in shapes
-    }
+    found = results(settings, dtype) | {"damping": ((size + 2,), dtype)}
+    if chunk["loss"] is None:
+        del found["chi_squared"]  # it is the cost
 
     def body(given: Any, found: Any) -> None:
         scales = [ref[0] for ref in given["loss"]]
@@ -184,10 +184,10 @@ def _kernel(
         body,
         grid=(fits // lanes,),
         in_specs=[specs],
-        out_specs={name: _lanes_of(shape, lanes) for name, shape in shapes.items()},
+        out_specs={name: _lanes_of(shape, lanes) for name, (shape, _) in found.items()},
         out_shape={
-            name: jax.ShapeDtypeStruct((*shape, fits), kinds[name])
-            for name, shape in shapes.items()
+            name: jax.ShapeDtypeStruct((*shape, fits), kind)
+            for name, (shape, kind) in found.items()
         },
         interpret=settings.is_interpreted,
         name="descents",

@@ -9,9 +9,9 @@ computed.
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
@@ -24,11 +24,14 @@ from .._cores import cores
 from .._path import Status
 from ._blocks import sums_apart
 from ._compiled import descend, placement
-from ._descent import Chunk, Settings, begun, is_batched
+from ._descent import Chunk, Settings, begun, is_batched, results
 from ._input import Input
+from ._memory import Room, Rooms, is_taken_as_it_is
 
-Found = dict[str, Any]  # arrays, the fits in the last axis
-_Rows: TypeAlias = np.ndarray | slice  # of a chunk, one after the other or not
+Found = dict[str, Any]  # arrays or lists of them, the fits in the last axis
+#: Where the results of the fits from one to another are to be: arrays by name, the fits first.
+Place = Callable[[int, int], dict[str, np.ndarray]]
+_Rows: TypeAlias = np.ndarray | slice  # of a chunk
 
 _FIRST_STEPS = 12  # after which what is unfinished is gathered, until it is known how many are
 _MORE = 4  # times as many steps for what is left, as often as need be
@@ -37,7 +40,7 @@ _FEWEST, _LANES = 4, 128  # fits of a block on a CPU, at least and at most
 _LANES_APART = 64  # where sums are taken a few at a time
 _IN_CACHE = 1 << 14  # bytes of y in a block on a CPU: half of what is nearest to a core
 _VALUES = 1 << 22  # of y in a chunk on a CPU
-_MOST_FITS = 1 << 15  # the same
+_MOST_FITS = 1 << 16  # the same
 _CHUNKS = 4  # of a window on a CPU
 _ON_DEVICE = 32  # windows at once of what is in the memory of an accelerator
 
@@ -61,8 +64,12 @@ def windows(
     tolerance: float | None,
     steps: int,
     polish: bool,
+    place: Place | None,
 ) -> Iterator[tuple[int, int, Found]]:
-    """The results of windows of fits, in order; two are under way at any time."""
+    """The results of windows of fits, in order; two are under way at any time.
+
+    They are in the arrays of ``place``; without it, as they were found.
+    """
     waiting: deque[Future[tuple[int, int, Found]]] = deque()
 
     def next_one() -> tuple[int, int, Found]:
@@ -71,7 +78,7 @@ def windows(
         return found
 
     with _threads() as (pool, ahead):
-        machine = _Machine(data, settings, tolerance, steps, polish, pool)
+        machine = _Machine(data, settings, tolerance, steps, polish, place, pool)
         try:
             for part in parts:
                 waiting.append(ahead.submit(machine.window, *part))
@@ -133,9 +140,10 @@ class _Machine:
         tolerance: float | None,
         steps: int,
         polish: bool,
+        place: Place | None,
         pool: ThreadPoolExecutor,
     ) -> None:
-        self.data, self.tolerance, self.steps = data, tolerance, steps
+        self.data, self.tolerance, self.steps, self.place = data, tolerance, steps, place
         self.polish = polish and data.dtype == np.float32
         devices = len(jax.local_devices())
         self.chunk = _chunk_size(data.points)
@@ -146,6 +154,7 @@ class _Machine:
             self.chunk = lanes = self.chunk * _CHUNKS // devices
         self.settings = settings._replace(lanes=lanes, devices=devices, sums_apart=apart)
         self.cores, self.pool = _cores_of_a_device(), pool
+        self.rooms_of_calls, self.rooms_of_windows = Rooms(), Rooms()
         self.is_stopped = False
         self.first_steps = 0  # not known yet
         self.learning = threading.Lock()
@@ -153,53 +162,70 @@ class _Machine:
     def window(self, start: int, stop: int) -> tuple[int, int, Found]:
         """Read and fit the fits from ``start`` to ``stop``."""
         chunk = self.data.window(start, stop)
-        found = self._fitted(chunk)
+        arrays = self.place(start, stop) if self.place else None
+        found = self._fitted(chunk, None if arrays is None else self._columns(arrays))
         if self.polish:
-            fits = stop - start
-            found = {name: np.array(values[..., :fits]) for name, values in found.items()}
+            if arrays is None:
+                found = {
+                    name: np.array(values[..., : stop - start]) for name, values in found.items()
+                }
             again = np.flatnonzero(~np.isin(found["status"], _CONVERGED))
             if again.size:
                 exact = self.data.window(start, stop, np.float64)
-                double = _rows(exact, again, len(again), self.settings)
-                better = self._fitted(double)
+                double = _rows(exact, again, len(again), self.settings, Room())
                 with np.errstate(over="ignore"):  # of a fit that went far away
-                    for name, values in better.items():
-                        found[name][..., again] = values.astype(found[name].dtype)
-        held = [s for k, s in enumerate(chunk["starts"]) if k not in self.settings.free]
-        return start, stop, found | {"held": held}
+                    _put(found, again, self._fitted(double, None))
+        held = {
+            name: value
+            for k, (name, value) in enumerate(zip(self.data.names, chunk["starts"], strict=True))
+            if k not in self.settings.free
+        }
+        if arrays is None:
+            return start, stop, found | {"held": list(held.values())}
+        for name, value in held.items():
+            arrays[f"params/{name}"][:], arrays[f"stderr/{name}"][:] = value, 0
+        return start, stop, arrays
 
-    def _fitted(self, chunk: Chunk) -> Found:
-        found: Found = {}
-        fits = len(chunk["y"])
+    def _columns(self, arrays: dict[str, np.ndarray]) -> Found:
+        """The same arrays, as they are filled."""
+        names = [self.data.names[k] for k in self.settings.free]
+        ends = {
+            name: np.moveaxis(array, 0, -1) for name, array in arrays.items() if "/" not in name
+        }
+        at, stderr = ([arrays[f"{what}/{name}"] for name in names] for what in ("params", "stderr"))
+        return {"at": at, "stderr": stderr, **ends}
+
+    def _empty(self, fits: int, dtype: Any) -> Found:
+        """Arrays for what is found."""
+        wanted = results(self.settings, dtype)
+        return {name: np.empty((*shape, fits), kind) for name, (shape, kind) in wanted.items()}
+
+    def _fitted(self, chunk: Chunk, found: Found | None) -> Found:
+        """What the fits of a chunk find, in ``found`` if that is given."""
+        fits, dtype = len(chunk["y"]), chunk["y"].dtype
         if is_accelerated() and (kernel := self._kernel(chunk)):
-            found = self._call(kernel, chunk, slice(0, fits), self.steps)
-            return {"chi_squared": found["cost"], **found}
+            result = self._call(kernel, chunk, slice(0, fits), self.steps)
+            if found is None:
+                return result
+            _put(found, slice(0, fits), result)
+            return found
         if self.data.is_on_device:
             loss = chunk["loss"]
             chunk = jax.tree.map(np.asarray, {**chunk, "loss": None}) | {"loss": loss}
-        # A start of each fit also where all have one: so it is when they are carried on with.
-        starts = [
-            np.broadcast_to(s, (fits,)) if k in self.settings.free else s
-            for k, s in enumerate(chunk["starts"])
-        ]
-        damping = begun(len(self.settings.free), chunk["y"].dtype)
-        chunk = {
-            **chunk,
-            "starts": starts,
-            "taken": np.broadcast_to(np.int32(0), (fits,)),
-            "damping": np.broadcast_to(damping, (fits, len(damping))),
-        }
-        rows = np.arange(fits)
-        with self.learning:
-            if not self.first_steps:
-                some, rows = np.split(rows, [self.cores * self.chunk])
-                self._go_on(chunk, some, _FIRST_STEPS, found)
-                if len(some) < self.data.fits:  # else nobody is left to use it
-                    tell = found["iterations"][some[:_SAMPLE]]
-                    self.first_steps = _least_work(tell, self.settings.lanes)
-        if rows.size:
-            self._go_on(chunk, rows, self.first_steps, found)
-        del found["damping"]
+        found = found or self._empty(fits, dtype)
+        with self.rooms_of_windows.one() as room:
+            new = begun(len(self.settings.free), dtype)
+            under_way = _UnderWay(chunk, self.settings.free, new, found, room)
+            some = slice(0, 0)
+            with self.learning:
+                if not self.first_steps:
+                    some = slice(0, min(self.cores * self.chunk, fits))
+                    self._go_on(under_way, some, _FIRST_STEPS)
+                    if some.stop < self.data.fits:  # else nobody is left to use it
+                        tell = found["iterations"][: min(some.stop, _SAMPLE)]
+                        self.first_steps = _least_work(tell, self.settings.lanes)
+            if some.stop < fits:
+                self._go_on(under_way, slice(some.stop, fits), self.first_steps)
         return found
 
     def _kernel(self, chunk: Chunk) -> Settings | None:
@@ -214,44 +240,27 @@ class _Machine:
         )
         return settings if _kernel.can_run(settings, chunk) else None
 
-    def _go_on(self, chunk: Chunk, left: np.ndarray, steps: int, found: Found) -> None:
+    def _go_on(self, fits: "_UnderWay", new: slice, steps: int) -> None:
         """Fit some rows of a chunk to their end."""
+        left: _Rows = new
         steps = min(steps, self.steps)
         while True:
-            share = -(-len(left) // self.cores)
-            self._run(chunk, self._cut(left, min(share, self.chunk)), steps, found)
-            left = left[found["status"][left] == Status.STEPS_USED]
+            count, block = _count(left), self.settings.lanes * self.settings.devices
+            parts = -(-count // (self.cores * self.chunk)) * self.cores
+            size = -(-count // (parts * block)) * block
+            cut = [_part(left, k, k + size) for k in range(0, count, size)]
+            run = partial(self._run, fits, steps=steps, is_new=left is new)
+            left = np.concatenate(list(self.pool.map(run, cut)))
             if steps == self.steps or not left.size:
                 return
-            # Beside its like: where lambda is high, steps were refused, and more will be needed.
-            left = left[np.argsort(found["damping"][0][left], kind="stable")]
-            chunk = self._carried_on(chunk, found)
+            left = fits.beside_its_like(left)
             steps = min(_MORE * steps, self.steps)
 
-    def _carried_on(self, chunk: Chunk, found: Found) -> Chunk:
-        """The same fits, from where they are."""
-        starts = list(chunk["starts"])
-        for column, k in enumerate(self.settings.free):
-            starts[k] = found["at"][column]
-        state = {"taken": found["iterations"], "damping": found["damping"].T}
-        return {**chunk, "starts": starts, **state}
-
-    def _cut(self, rows: np.ndarray, size: int) -> list[_Rows]:
-        block = self.settings.lanes
-        size = self.settings.devices * max(block, -(-size // block) * block)
-        return [_span(rows[k : k + size]) for k in range(0, len(rows), size)]
-
-    def _run(self, chunk: Chunk, parts: list[_Rows], steps: int, found: Found) -> None:
-        """Fit the rows of each part, and put what comes out into ``found``."""
-        for rows, result in zip(
-            parts,
-            self.pool.map(lambda rows: self._call(self.settings, chunk, rows, steps), parts),
-            strict=True,
-        ):
-            for name, values in result.items():
-                if name not in found:
-                    found[name] = np.empty((*values.shape[:-1], len(chunk["y"])), values.dtype)
-                found[name][..., rows] = values
+    def _run(self, fits: "_UnderWay", rows: _Rows, steps: int, is_new: bool) -> np.ndarray:
+        """Go on with some rows: those that are unfinished."""
+        if is_new:
+            fits.begin(rows)
+        return fits.left(rows, self._call(self.settings, fits.chunk, rows, steps))
 
     def _call(self, settings: Settings, chunk: Chunk, rows: _Rows, steps: int) -> Found:
         """One call of the compiled code; fits are added so that few sizes are ever compiled."""
@@ -266,9 +275,9 @@ class _Machine:
         used = np.clip(count - np.arange(devices) * share, 0, share).astype(np.int32)
         is_double, stays = chunk["y"].dtype == np.float64, isinstance(chunk["y"], jax.Array)
         tolerance = self.tolerance or (1e-8 if is_double else 1e-4)
-        with jax.enable_x64(True) if is_double else nullcontext():
+        with self.rooms_of_calls.one() as room, jax.enable_x64(is_double):
             if not stays:
-                chunk = _rows(chunk, rows, share * devices, settings)
+                chunk = _rows(chunk, rows, share * devices, settings, room)
             elif count < share * devices:
                 chunk = _widened(chunk, share * devices, settings)
             if devices > 1:
@@ -279,11 +288,48 @@ class _Machine:
             of_chunk = jax.tree.structure(chunk), chunk["y"].shape, chunk["y"].dtype
             with _compilation(settings, *of_chunk).alone():
                 found = descend(settings, chunk, tolerance, steps, used)
+            found = {"chi_squared": found["cost"]} | found
             if stays:
                 return jax.block_until_ready(found)  # so that no more than two are under way
             if is_accelerated():
                 found = jax.device_get(found)  # all that is on its way at once
             return {name: np.asarray(value)[..., :count] for name, value in found.items()}
+
+
+class _UnderWay:
+    """The fits of a chunk: each at its start, and later where it was left."""
+
+    def __init__(
+        self, chunk: Chunk, free: tuple[int, ...], new: np.ndarray, found: Found, room: Room
+    ) -> None:
+        self.starts, self.new, self.found = chunk["starts"], new, found
+        self.free = free
+        places = list(chunk["starts"])
+        for k, column in zip(free, found["at"], strict=True):
+            places[k] = column
+        self.damping = room.empty((len(found["status"]), len(new)), new.dtype)
+        state = {"taken": found["iterations"], "damping": self.damping}
+        self.chunk = {**chunk, "starts": places, **state}
+
+    def begin(self, rows: _Rows) -> None:
+        """Put some rows at their start."""
+        for k in self.free:
+            start = self.starts[k]
+            self.chunk["starts"][k][rows] = start[rows] if np.ndim(start) else start
+        self.chunk["taken"][rows], self.damping[rows] = 0, self.new
+
+    def left(self, rows: _Rows, result: Found) -> np.ndarray:
+        """Leave some rows where a call has left them: those that are unfinished."""
+        damping = result.pop("damping")
+        _put(self.found, rows, result)
+        some = np.flatnonzero(result["status"] == int(Status.STEPS_USED))
+        left = rows.start + some if isinstance(rows, slice) else rows[some]
+        self.damping[left] = damping[:, some].T
+        return left
+
+    def beside_its_like(self, rows: np.ndarray) -> np.ndarray:
+        """Sorted: where lambda is high, steps were refused, and more will be needed."""
+        return rows[np.argsort(self.damping[rows, 0], kind="stable")]
 
 
 class _Compilation:
@@ -330,7 +376,7 @@ def _least_work(iterations: np.ndarray, lanes: int) -> int:
     return int(tried[np.argmin(work)])
 
 
-def _rows(chunk: Chunk, rows: _Rows, size: int, settings: Settings) -> Chunk:
+def _rows(chunk: Chunk, rows: _Rows, size: int, settings: Settings, room: Room) -> Chunk:
     """Some of the fits of a chunk, and room for more; the last of their blocks is filled up."""
     count = _count(rows)
     filled = min(-(-count // settings.lanes) * settings.lanes, size)
@@ -338,12 +384,14 @@ def _rows(chunk: Chunk, rows: _Rows, size: int, settings: Settings) -> Chunk:
     def taken(name: str, leaf: Any) -> Any:
         if not is_batched(name, leaf, settings):
             return leaf
-        some = leaf[rows]
-        if count == size:
-            return some
-        wide = np.empty((size, *leaf.shape[1:]), leaf.dtype)
-        wide[:count] = some
-        wide[count:filled] = some[0]
+        if isinstance(rows, slice) and count == size and is_taken_as_it_is(leaf[rows]):
+            return leaf[rows]
+        wide = room.empty((size, *leaf.shape[1:]), leaf.dtype)
+        if isinstance(rows, slice) or not leaf.flags.c_contiguous:
+            wide[:count] = leaf[rows]
+        else:
+            np.take(leaf, rows, axis=0, out=wide[:count], mode="clip")  # the mode that copies once
+        wide[count:filled] = wide[0]
         return wide
 
     return {name: jax.tree.map(partial(taken, name), value) for name, value in chunk.items()}
@@ -368,11 +416,22 @@ def _count(rows: _Rows) -> int:
     return rows.stop - rows.start if isinstance(rows, slice) else len(rows)
 
 
-def _span(rows: np.ndarray) -> _Rows:
-    """Rows, as a slice if they follow one another: that copies nothing."""
-    first, last = int(rows[0]), int(rows[-1])
-    follow = last - first + 1 == len(rows) and bool(np.all(np.diff(rows) == 1))
-    return slice(first, last + 1) if follow else rows
+def _part(rows: _Rows, start: int, stop: int) -> _Rows:
+    """Those from one to another."""
+    if isinstance(rows, slice):
+        return slice(rows.start + start, min(rows.start + stop, rows.stop))
+    return rows[start:stop]
+
+
+def _put(found: Found, rows: _Rows, result: Found) -> None:
+    """Put what some rows have found where it belongs."""
+    for name, values in result.items():
+        columns = found[name]
+        if isinstance(columns, list):
+            for column, some in zip(columns, values, strict=True):
+                column[rows] = some
+        else:
+            columns[..., rows] = values
 
 
 def _cores_of_a_device() -> int:

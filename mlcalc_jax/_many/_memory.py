@@ -1,0 +1,93 @@
+"""Memory for the arrays of many fits: asked for once, and used again."""
+
+import math
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+_LARGE = 1 << 22  # bytes from which on NumPy asks for large pages
+_LINE = 64  # bytes of a cache line: JAX takes an array on a CPU as it is where it begins at one
+
+
+class Room:
+    """Memory for the arrays of one call, and then for those of the next."""
+
+    def __init__(self) -> None:
+        self._whole = _aligned(0)
+        self._used = 0  # of it, or of what there should be
+
+    def clear(self) -> None:
+        """Nobody needs the arrays that were made any more."""
+        if self._used > len(self._whole):
+            self._whole = _aligned(self._used)
+        self._used = 0
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """An array with anything in it."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        start, self._used = self._used, self._used + _lines(size)
+        there = self._whole[start : start + size]
+        return (there if len(there) == size else _aligned(size)).view(dtype).reshape(shape)
+
+
+class Rooms:
+    """Those that nobody is in."""
+
+    def __init__(self) -> None:
+        self._free = deque[Room]()
+
+    @contextmanager
+    def one(self) -> Iterator[Room]:
+        """The one that was left last."""
+        try:
+            room = self._free.pop()
+        except IndexError:
+            room = Room()
+        room.clear()
+        try:
+            yield room
+        finally:
+            self._free.append(room)
+
+
+def side_by_side(
+    arrays: Mapping[str, tuple[tuple[int, ...], Any]], rows: int
+) -> dict[str, np.ndarray]:
+    """Arrays of so many rows of a shape, side by side in one piece of memory unless they are large.
+
+    So large pages serve them, which are there ten times as soon.
+    """
+    shapes = {name: (rows, *shape) for name, (shape, _) in arrays.items()}
+    kinds = {name: np.dtype(kind) for name, (_, kind) in arrays.items()}
+    sizes = {name: math.prod(shapes[name]) * kinds[name].itemsize for name in arrays}
+    if max(sizes.values()) >= _LARGE:
+        pieces = {name: _aligned(size) for name, size in sizes.items()}
+    else:
+        ends = np.cumsum([_lines(size) for size in sizes.values()])
+        whole = _aligned(int(ends[-1]))
+        starts = ends - [_lines(size) for size in sizes.values()]
+        pieces = {
+            name: whole[start : start + sizes[name]]
+            for name, start in zip(arrays, starts, strict=True)
+        }
+    return {name: pieces[name].view(kinds[name]).reshape(shapes[name]) for name in arrays}
+
+
+def is_taken_as_it_is(array: Any) -> bool:
+    """Whether JAX on a CPU computes from an array where it lies."""
+    is_array = isinstance(array, np.ndarray) and array.flags.c_contiguous
+    return is_array and array.ctypes.data % _LINE == 0
+
+
+def _aligned(size: int) -> np.ndarray:
+    """So many bytes, from the beginning of a cache line."""
+    some = np.empty(size + _LINE, np.uint8)
+    start = -some.ctypes.data % _LINE
+    return some[start : start + size]
+
+
+def _lines(size: int) -> int:
+    return -(-size // _LINE) * _LINE
