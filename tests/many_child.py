@@ -32,7 +32,7 @@ def main(out: str, *options: str) -> None:
     if limit := given.get("limit"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
     assert jax.local_device_count() == int(given.get("devices", 1))
-    _run._MOST_FITS = 128  # windows of 512 fits
+    _run._MOST_FITS, _run._CHUNKS = 128, 4  # windows of 512 fits
     y, start = peaks(FITS)
     y[7], y[4000, 3] = 0.0, float("nan")
 

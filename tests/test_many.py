@@ -301,6 +301,7 @@ def test_chunks_do_not_show(
     x, y, start = sized(700, dtype, every)
     whole = mc.fit_many(mc.models.gaussian_peak, start, x, y)
     monkeypatch.setattr(_run, "_MOST_FITS", chunk)
+    monkeypatch.setattr(_run, "_CHUNKS", 2)
     monkeypatch.setattr(_run, "_FIRST_STEPS", 4)
     told: list[tuple[int, int]] = []
     cut = mc.fit_many(

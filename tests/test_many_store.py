@@ -20,7 +20,8 @@ FITS = 1000
 
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_run, "_MOST_FITS", 128)  # windows of 512 fits
+    monkeypatch.setattr(_run, "_MOST_FITS", 128)
+    monkeypatch.setattr(_run, "_CHUNKS", 4)  # windows of 512 fits
 
 
 def fitted(out: Path, y: Any = None, **options: Any) -> mc.ManyFits:

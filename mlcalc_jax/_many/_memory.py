@@ -19,6 +19,11 @@ class Room:
         self._whole = _aligned(0)
         self._used = 0  # of it, or of what there should be
 
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self._whole)
+
     def clear(self) -> None:
         """Nobody needs the arrays that were made any more."""
         if self._used > len(self._whole):
@@ -51,6 +56,10 @@ class Rooms:
             yield room
         finally:
             self._free.append(room)
+
+    def give_back(self, limit: int) -> None:
+        """Keep no room of more bytes than that."""
+        self._free = deque(room for room in self._free if room.size <= limit)
 
 
 def side_by_side(

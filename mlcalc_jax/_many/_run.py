@@ -39,22 +39,25 @@ _SAMPLE = 1 << 13  # fits that tell
 _FEWEST, _LANES = 4, 128  # fits of a block on a CPU, at least and at most
 _LANES_APART = 64  # where sums are taken a few at a time
 _IN_CACHE = 1 << 14  # bytes of y in a block on a CPU: half of what is nearest to a core
-_VALUES = 1 << 22  # of y in a chunk on a CPU
-_MOST_FITS = 1 << 16  # the same
-_CHUNKS = 4  # of a window on a CPU
-_ON_DEVICE = 32  # windows at once of what is in the memory of an accelerator
+_VALUES = 1 << 22  # of y in a chunk on a CPU; a window has up to four times as many
+_MOST_FITS = 1 << 15  # the same
+_CHUNKS = 8  # of a window, at most
+_KEPT = 1 << 23  # bytes of memory that a thread keeps for the next call
+_ON_DEVICE = 128  # chunks at once of what is in the memory of an accelerator
 
 _CONVERGED = [int(status) for status in Status if status.has_converged]
 
 
 def window_size(points: int) -> int:
     """Fits that are read and written at once: the same on every machine."""
-    return _CHUNKS * _chunk_size(points)
+    return min(4 * _fitting(points), _CHUNKS * _MOST_FITS)
 
 
 def part_size(data: Input) -> int:
     """Fits that are held at once where nothing is written."""
-    return window_size(data.points) * (_ON_DEVICE if data.is_on_device else 1)
+    if data.is_on_device:
+        return _chunk_size(data.points) * _ON_DEVICE
+    return window_size(data.points)
 
 
 def windows(
@@ -77,8 +80,8 @@ def windows(
         waiting.popleft()
         return found
 
-    with _threads() as (pool, ahead):
-        machine = _Machine(data, settings, tolerance, steps, polish, place, pool)
+    with _threads() as (pool, ahead, rooms):
+        machine = _Machine(data, settings, tolerance, steps, polish, place, pool, rooms)
         try:
             for part in parts:
                 waiting.append(ahead.submit(machine.window, *part))
@@ -93,24 +96,28 @@ def windows(
             wait(waiting)
 
 
-_Threads: TypeAlias = tuple[ThreadPoolExecutor, ThreadPoolExecutor]
+_Threads: TypeAlias = tuple[ThreadPoolExecutor, ThreadPoolExecutor, tuple[Rooms, Rooms]]
 _idle: dict[int, _Threads] = {}  # by how many compute
 
 
 @contextmanager
 def _threads() -> Iterator[_Threads]:
-    """Threads that compute, and two that read ahead: no other call has them at the same time.
+    """Threads that compute, two that read ahead, and the memory of both: nobody else has them.
 
     They are kept for the next call, since to start them takes as long as thousands of fits.
     """
     count = _cores_of_a_device()
     count += count > 1  # to copy for the next call while all cores compute
-    threads = _idle.pop(count, None) or (ThreadPoolExecutor(count), ThreadPoolExecutor(2))
+    threads = _idle.pop(count, None)
+    threads = threads or (ThreadPoolExecutor(count), ThreadPoolExecutor(2), (Rooms(), Rooms()))
+    *pools, rooms = threads
     try:
         yield threads
     finally:
+        for some in rooms:
+            some.give_back(_KEPT)
         if _idle.setdefault(count, threads) is not threads:
-            for pool in threads:
+            for pool in pools:
                 pool.shutdown()
 
 
@@ -120,8 +127,12 @@ def is_accelerated() -> bool:
 
 
 def _chunk_size(points: int) -> int:
-    fitting = max(_VALUES // points, _FEWEST)
-    return int(min(1 << (fitting.bit_length() - 1), _MOST_FITS))
+    return min(_fitting(points), _MOST_FITS)
+
+
+def _fitting(points: int) -> int:
+    """Fits of no more values than a chunk has."""
+    return int(1 << (max(_VALUES // points, _FEWEST).bit_length() - 1))
 
 
 def _lanes(points: int, dtype: np.dtype[Any]) -> int:
@@ -142,6 +153,7 @@ class _Machine:
         polish: bool,
         place: Place | None,
         pool: ThreadPoolExecutor,
+        rooms: tuple[Rooms, Rooms],
     ) -> None:
         self.data, self.tolerance, self.steps, self.place = data, tolerance, steps, place
         self.polish = polish and data.dtype == np.float32
@@ -151,10 +163,10 @@ class _Machine:
         lanes = _LANES_APART if apart else _lanes(data.points, data.dtype)
         if is_accelerated():
             # One loop for a whole chunk: an accelerator is kept busy by many lanes, not by blocks.
-            self.chunk = lanes = self.chunk * _CHUNKS // devices
+            self.chunk = lanes = window_size(data.points) // devices
         self.settings = settings._replace(lanes=lanes, devices=devices, sums_apart=apart)
         self.cores, self.pool = _cores_of_a_device(), pool
-        self.rooms_of_calls, self.rooms_of_windows = Rooms(), Rooms()
+        self.rooms_of_calls, self.rooms_of_windows = rooms
         self.is_stopped = False
         self.first_steps = 0  # not known yet
         self.learning = threading.Lock()
