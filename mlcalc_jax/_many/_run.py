@@ -201,9 +201,7 @@ class _Machine:
     def _columns(self, arrays: dict[str, np.ndarray]) -> Found:
         """The same arrays, as they are filled."""
         names = [self.data.names[k] for k in self.settings.free]
-        ends = {
-            name: np.moveaxis(array, 0, -1) for name, array in arrays.items() if "/" not in name
-        }
+        ends = {name: _fits_last(array) for name, array in arrays.items() if "/" not in name}
         at, stderr = ([arrays[f"{what}/{name}"] for name in names] for what in ("params", "stderr"))
         return {"at": at, "stderr": stderr, **ends}
 
@@ -406,7 +404,10 @@ def _rows(chunk: Chunk, rows: _Rows, size: int, settings: Settings, room: Room) 
         wide[count:filled] = wide[0]
         return wide
 
-    return {name: jax.tree.map(partial(taken, name), value) for name, value in chunk.items()}
+    return {
+        name: value if value is None else jax.tree.map(partial(taken, name), value)
+        for name, value in chunk.items()
+    }
 
 
 @partial(jax.jit, static_argnums=1)
@@ -426,6 +427,10 @@ def _widened(chunk: Chunk, size: int, settings: Settings) -> Chunk:
 
 def _count(rows: _Rows) -> int:
     return rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+
+
+def _fits_last(array: np.ndarray) -> np.ndarray:
+    return array if array.ndim == 1 else np.moveaxis(array, 0, -1)
 
 
 def _part(rows: _Rows, start: int, stop: int) -> _Rows:
