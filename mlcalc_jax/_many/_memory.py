@@ -15,8 +15,8 @@ _LINE = 64  # bytes of a cache line: JAX takes an array on a CPU as it is where 
 class Room:
     """Memory for the arrays of one call, and then for those of the next."""
 
-    def __init__(self) -> None:
-        self._whole = _aligned(0)
+    def __init__(self, size: int = 0) -> None:
+        self._whole = _aligned(size)
         self._used = 0  # of it, or of what there should be
 
     @property
@@ -31,7 +31,7 @@ class Room:
         self._used = 0
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """An array with anything in it."""
+        """An array with anything in it; where there is no room left, in memory of its own."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         start, self._used = self._used, self._used + _lines(size)
         there = self._whole[start : start + size]
@@ -69,20 +69,9 @@ def side_by_side(
 
     So large pages serve them, which are there ten times as soon.
     """
-    shapes = {name: (rows, *shape) for name, (shape, _) in arrays.items()}
-    kinds = {name: np.dtype(kind) for name, (_, kind) in arrays.items()}
-    sizes = {name: math.prod(shapes[name]) * kinds[name].itemsize for name in arrays}
-    if max(sizes.values()) >= _LARGE:
-        pieces = {name: _aligned(size) for name, size in sizes.items()}
-    else:
-        ends = np.cumsum([_lines(size) for size in sizes.values()])
-        whole = _aligned(int(ends[-1]))
-        starts = ends - [_lines(size) for size in sizes.values()]
-        pieces = {
-            name: whole[start : start + sizes[name]]
-            for name, start in zip(arrays, starts, strict=True)
-        }
-    return {name: pieces[name].view(kinds[name]).reshape(shapes[name]) for name in arrays}
+    sizes = [rows * math.prod(shape) * np.dtype(kind).itemsize for shape, kind in arrays.values()]
+    room = Room(sum(map(_lines, sizes)) if max(sizes) < _LARGE else 0)
+    return {name: room.empty((rows, *shape), kind) for name, (shape, kind) in arrays.items()}
 
 
 def is_taken_as_it_is(array: Any) -> bool:
