@@ -626,6 +626,45 @@ def test_outliers_of_any_size() -> None:
         assert_allclose(fits.params[name], without.params[name], rtol=1e-6)
 
 
+@pytest.mark.parametrize("fits", [700, 4 * 64])  # of the latter all chunks are full
+def test_where_data_lie_does_not_show(monkeypatch: pytest.MonkeyPatch, fits: int) -> None:
+    """Computed from where they lie or copied, whole rows or not: the same bits, and data stay."""
+    x, y, start = sized(fits, np.float32, 1)
+    whole = mc.fit_many(mc.models.gaussian_peak, start, x, y)
+    monkeypatch.setattr(_run, "_MOST_FITS", 64)
+    monkeypatch.setattr(_run, "_FIRST_STEPS", 3)
+    memory = _memory.Room(y.nbytes + 64).empty((y.size + 1,), y.dtype)
+    lain = [memory[:-1].reshape(y.shape), memory[1:].reshape(y.shape), np.empty_like(y, order="F")]
+    lain.append(np.empty((fits, 2 * len(x)), y.dtype)[:, ::2])
+    assert [_memory.is_taken_as_it_is(some) for some in lain] == [True, False, False, False]
+    for some in lain:
+        some[...] = y
+        found = mc.fit_many(mc.models.gaussian_peak, start, x, some)
+        assert_array_equal(some, y)
+        for name in TRUTH:
+            assert_array_equal(found.params[name], whole.params[name])
+            assert_array_equal(found.stderr[name], whole.stderr[name])
+        assert_array_equal(found.iterations, whole.iterations)
+
+
+def test_memory_is_used_again() -> None:
+    """What fits lies in one piece, aligned; what does not, apart, until there is room for it."""
+    rooms, places = _memory.Rooms(), []
+    for _ in range(3):
+        with rooms.one() as room:
+            some = [room.empty((3, 5), np.float32), room.empty((7,), bool), room.empty((2,), float)]
+            for value, array in enumerate(some):
+                assert _memory.is_taken_as_it_is(array)
+                array[...] = value
+            assert [int(array.min()) for array in some] == [0, 1, 2]
+            assert [int(array.max()) for array in some] == [0, 1, 2]
+            places.append([array.ctypes.data for array in some])
+    assert places[1] == places[2]
+    rooms.give_back(room.size - 1)
+    with rooms.one() as another:
+        assert another is not room
+
+
 @pytest.mark.parametrize("fits", [3, 1_000, 1_048_576])
 def test_results_have_memory_of_their_own(fits: int) -> None:
     """Side by side or apart: each array is whole, aligned, and no part of another."""
