@@ -21,6 +21,7 @@ from ._descent import Settings, results
 from ._fits import ManyFits
 from ._input import Bounds, Input, checked, storable
 from ._memory import side_by_side
+from ._rows import Found
 from ._store import Store, digest, opened
 
 
@@ -264,7 +265,7 @@ def _sliced(arrays: dict[str, np.ndarray], start: int, stop: int) -> dict[str, n
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _named(
-    names: tuple[str, ...], free: tuple[int, ...], count: int, found: _run.Found
+    names: tuple[str, ...], free: tuple[int, ...], count: int, found: Found
 ) -> dict[str, Any]:
     """What ``count`` fits have found, by the names of the arrays, the fits first."""
     held = iter(found["held"])

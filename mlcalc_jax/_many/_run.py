@@ -16,7 +16,6 @@ from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
@@ -24,14 +23,13 @@ from .._cores import cores
 from .._path import Status
 from ._blocks import sums_apart
 from ._compiled import descend, placement
-from ._descent import Chunk, Settings, begun, is_batched, results
+from ._descent import Chunk, Settings, begun, results
 from ._input import Input
-from ._memory import Room, Rooms, is_taken_as_it_is
+from ._memory import Room, Rooms
+from ._rows import Found, Rows, UnderWay, count_of, fits_last, part, put, taken, widened
 
-Found = dict[str, Any]  # arrays or lists of them, the fits in the last axis
 #: Where the results of the fits from one to another are to be: arrays by name, the fits first.
 Place = Callable[[int, int], dict[str, np.ndarray]]
-_Rows: TypeAlias = np.ndarray | slice  # of a chunk
 
 _FIRST_STEPS = 12  # after which what is unfinished is gathered, until it is known how many are
 _MORE = 4  # times as many steps for what is left, as often as need be
@@ -184,9 +182,9 @@ class _Machine:
             again = np.flatnonzero(~np.isin(found["status"], _CONVERGED))
             if again.size:
                 exact = self.data.window(start, stop, np.float64)
-                double = _rows(exact, again, len(again), self.settings, Room())
+                double = taken(exact, again, len(again), self.settings, Room())
                 with np.errstate(over="ignore"):  # of a fit that went far away
-                    _put(found, again, self._fitted(double, None))
+                    put(found, again, self._fitted(double, None))
         held = {
             name: value
             for k, (name, value) in enumerate(zip(self.data.names, chunk["starts"], strict=True))
@@ -201,7 +199,7 @@ class _Machine:
     def _columns(self, arrays: dict[str, np.ndarray]) -> Found:
         """The same arrays, as they are filled."""
         names = [self.data.names[k] for k in self.settings.free]
-        ends = {name: _fits_last(array) for name, array in arrays.items() if "/" not in name}
+        ends = {name: fits_last(array) for name, array in arrays.items() if "/" not in name}
         at, stderr = ([arrays[f"{what}/{name}"] for name in names] for what in ("params", "stderr"))
         return {"at": at, "stderr": stderr, **ends}
 
@@ -217,7 +215,7 @@ class _Machine:
             result = self._call(kernel, chunk, slice(0, fits), self.steps)
             if found is None:
                 return result
-            _put(found, slice(0, fits), result)
+            put(found, slice(0, fits), result)
             return found
         if self.data.is_on_device:
             loss = chunk["loss"]
@@ -225,7 +223,7 @@ class _Machine:
         found = found or self._empty(fits, dtype)
         with self.rooms_of_windows.one() as room:
             new = begun(len(self.settings.free), dtype)
-            under_way = _UnderWay(chunk, self.settings.free, new, found, room)
+            under_way = UnderWay(chunk, self.settings.free, new, found, room)
             some = slice(0, 0)
             with self.learning:
                 if not self.first_steps:
@@ -250,15 +248,15 @@ class _Machine:
         )
         return settings if _kernel.can_run(settings, chunk) else None
 
-    def _go_on(self, fits: "_UnderWay", new: slice, steps: int) -> None:
+    def _go_on(self, fits: UnderWay, new: slice, steps: int) -> None:
         """Fit some rows of a chunk to their end."""
-        left: _Rows = new
+        left: Rows = new
         steps = min(steps, self.steps)
         while True:
-            count, block = _count(left), self.settings.lanes * self.settings.devices
+            count, block = count_of(left), self.settings.lanes * self.settings.devices
             parts = -(-count // (self.cores * self.chunk)) * self.cores
             size = -(-count // (parts * block)) * block
-            cut = [_part(left, k, k + size) for k in range(0, count, size)]
+            cut = [part(left, k, k + size) for k in range(0, count, size)]
             run = partial(self._run, fits, steps=steps, is_new=left is new)
             left = np.concatenate(list(self.pool.map(run, cut)))
             if steps == self.steps or not left.size:
@@ -266,18 +264,18 @@ class _Machine:
             left = fits.beside_its_like(left)
             steps = min(_MORE * steps, self.steps)
 
-    def _run(self, fits: "_UnderWay", rows: _Rows, steps: int, is_new: bool) -> np.ndarray:
+    def _run(self, fits: UnderWay, rows: Rows, steps: int, is_new: bool) -> np.ndarray:
         """Go on with some rows: those that are unfinished."""
         if is_new:
             fits.begin(rows)
         return fits.left(rows, self._call(self.settings, fits.chunk, rows, steps))
 
-    def _call(self, settings: Settings, chunk: Chunk, rows: _Rows, steps: int) -> Found:
+    def _call(self, settings: Settings, chunk: Chunk, rows: Rows, steps: int) -> Found:
         """One call of the compiled code; fits are added so that few sizes are ever compiled."""
         if self.is_stopped:
             raise RuntimeError("stopped")
         lanes, devices = settings.lanes, settings.devices
-        count = _count(rows)
+        count = count_of(rows)
         # Never one block alone: the compiler would lay it out in another way, to other last bits.
         blocks = max(-(-count // (lanes * devices)), 2)
         blocks = 1 << (blocks - 1).bit_length()
@@ -287,9 +285,9 @@ class _Machine:
         tolerance = self.tolerance or (1e-8 if is_double else 1e-4)
         with self.rooms_of_calls.one() as room, jax.enable_x64(is_double):
             if not stays:
-                chunk = _rows(chunk, rows, share * devices, settings, room)
+                chunk = taken(chunk, rows, share * devices, settings, room)
             elif count < share * devices:
-                chunk = _widened(chunk, share * devices, settings)
+                chunk = widened(chunk, share * devices, settings)
             if devices > 1:
                 mesh, specs = placement(settings, chunk)
                 chunk = jax.tree.map(
@@ -304,42 +302,6 @@ class _Machine:
             if is_accelerated():
                 found = jax.device_get(found)  # all that is on its way at once
             return {name: np.asarray(value)[..., :count] for name, value in found.items()}
-
-
-class _UnderWay:
-    """The fits of a chunk: each at its start, and later where it was left."""
-
-    def __init__(
-        self, chunk: Chunk, free: tuple[int, ...], new: np.ndarray, found: Found, room: Room
-    ) -> None:
-        self.starts, self.new, self.found = chunk["starts"], new, found
-        self.free = free
-        places = list(chunk["starts"])
-        for k, column in zip(free, found["at"], strict=True):
-            places[k] = column
-        self.damping = room.empty((len(found["status"]), len(new)), new.dtype)
-        state = {"taken": found["iterations"], "damping": self.damping}
-        self.chunk = {**chunk, "starts": places, **state}
-
-    def begin(self, rows: _Rows) -> None:
-        """Put some rows at their start."""
-        for k in self.free:
-            start = self.starts[k]
-            self.chunk["starts"][k][rows] = start[rows] if np.ndim(start) else start
-        self.chunk["taken"][rows], self.damping[rows] = 0, self.new
-
-    def left(self, rows: _Rows, result: Found) -> np.ndarray:
-        """Leave some rows where a call has left them: those that are unfinished."""
-        damping = result.pop("damping")
-        _put(self.found, rows, result)
-        some = np.flatnonzero(result["status"] == int(Status.STEPS_USED))
-        left = rows.start + some if isinstance(rows, slice) else rows[some]
-        self.damping[left] = damping[:, some].T
-        return left
-
-    def beside_its_like(self, rows: np.ndarray) -> np.ndarray:
-        """Sorted: where lambda is high, steps were refused, and more will be needed."""
-        return rows[np.argsort(self.damping[rows, 0], kind="stable")]
 
 
 class _Compilation:
@@ -384,71 +346,6 @@ def _least_work(iterations: np.ndarray, lanes: int) -> int:
         more = (slowest(left) - steps + 2).mean() * len(left) if len(left) else 0
         work.append(np.minimum(first, steps).mean() + more / len(iterations))
     return int(tried[np.argmin(work)])
-
-
-def _rows(chunk: Chunk, rows: _Rows, size: int, settings: Settings, room: Room) -> Chunk:
-    """Some of the fits of a chunk, and room for more; the last of their blocks is filled up."""
-    count = _count(rows)
-    filled = min(-(-count // settings.lanes) * settings.lanes, size)
-
-    def taken(name: str, leaf: Any) -> Any:
-        if not is_batched(name, leaf, settings):
-            return leaf
-        if isinstance(rows, slice) and count == size and is_taken_as_it_is(leaf[rows]):
-            return leaf[rows]
-        wide = room.empty((size, *leaf.shape[1:]), leaf.dtype)
-        if isinstance(rows, slice) or not leaf.flags.c_contiguous:
-            wide[:count] = leaf[rows]
-        else:
-            np.take(leaf, rows, axis=0, out=wide[:count], mode="clip")  # the mode that copies once
-        wide[count:filled] = wide[0]
-        return wide
-
-    return {
-        name: value if value is None else jax.tree.map(partial(taken, name), value)
-        for name, value in chunk.items()
-    }
-
-
-@partial(jax.jit, static_argnums=1)
-def _padded(arrays: list[jax.Array], size: int) -> list[jax.Array]:
-    return [jnp.pad(a, [(0, size - len(a)), *[(0, 0)] * (a.ndim - 1)]) for a in arrays]
-
-
-def _widened(chunk: Chunk, size: int, settings: Settings) -> Chunk:
-    """A chunk in the memory of an accelerator, with room for more fits."""
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(chunk)
-    is_wide = [is_batched(path[0].key, leaf, settings) for path, leaf in leaves]
-    some = [leaf for (_, leaf), wide in zip(leaves, is_wide, strict=True) if wide]
-    padded = iter(_padded(some, size))
-    wide = [next(padded) if wide else leaf for (_, leaf), wide in zip(leaves, is_wide, strict=True)]
-    return jax.tree.unflatten(treedef, wide)
-
-
-def _count(rows: _Rows) -> int:
-    return rows.stop - rows.start if isinstance(rows, slice) else len(rows)
-
-
-def _fits_last(array: np.ndarray) -> np.ndarray:
-    return array if array.ndim == 1 else np.moveaxis(array, 0, -1)
-
-
-def _part(rows: _Rows, start: int, stop: int) -> _Rows:
-    """Those from one to another."""
-    if isinstance(rows, slice):
-        return slice(rows.start + start, min(rows.start + stop, rows.stop))
-    return rows[start:stop]
-
-
-def _put(found: Found, rows: _Rows, result: Found) -> None:
-    """Put what some rows have found where it belongs."""
-    for name, values in result.items():
-        columns = found[name]
-        if isinstance(columns, list):
-            for column, some in zip(columns, values, strict=True):
-                column[rows] = some
-        else:
-            columns[..., rows] = values
 
 
 def _cores_of_a_device() -> int:
