@@ -119,6 +119,13 @@ def test_names_that_cannot_be_stored(tmp_path: Path, names: Any, named: str) -> 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no file system that takes no files")
+def test_where_nothing_can_be_written() -> None:
+    """It is not said that another process writes there."""
+    with pytest.raises(OSError, match=r"nothing can be written where a\.zarr should be"):
+        fitted(Path("/proc/a.zarr"))
+
+
 @pytest.fixture
 def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that stop before their first fit: what they were made with is there."""

@@ -79,6 +79,7 @@ class Store:
         try:
             self.lock.acquire(timeout=0)
         except filelock.Timeout:
+            _writable(Path(self.lock.lock_file), path.name)
             raise BlockingIOError(f"another process is writing to {path.name}") from None
         try:
             _together("looked")
@@ -179,6 +180,15 @@ def digest(*arrays: Any, ends: bool = False) -> str:
         for some in (slice(0, 64), slice(-64, None)) if ends else ((),):
             of.update(np.ascontiguousarray(array[some]).tobytes())
     return of.hexdigest()[:16]
+
+
+def _writable(lock: Path, name: str) -> None:
+    """Raise if there can be no lock: it is asked for in vain there, as where another holds it."""
+    if not lock.exists():
+        try:
+            lock.touch()
+        except OSError as error:
+            raise OSError(f"nothing can be written where {name} should be: {error}") from error
 
 
 def _created(
