@@ -22,7 +22,7 @@ from ._fits import ManyFits
 from ._input import Bounds, Input, checked, storable
 from ._memory import side_by_side
 from ._rows import Found
-from ._store import Store, digest, opened
+from ._store import FORMAT, Store, digest, opened
 
 
 def fit_many(
@@ -236,7 +236,7 @@ class _Run:
         }
         held = [None if h is None else digest(h) for h in data.held]
         return {
-            "format": 2,
+            "format": FORMAT,
             "jax": jax.__version__,
             "device": jax.local_devices()[0].device_kind,
             "model": f"{model_name(data.model)} {_code_of_model(data)}",

@@ -19,7 +19,7 @@ import numpy as np
 from ._descent import RUNNING
 from ._fits import ManyFits
 
-_FORMAT = 1
+FORMAT = 2  # of the group; one of another may have windows of another size
 _LAST = "status"
 
 
