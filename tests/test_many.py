@@ -12,7 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import mlcalc_jax as mc
-from mlcalc_jax._many import _blocks, _memory, _run
+from mlcalc_jax._many import _blocks, _memory, _rows, _run
 
 from .cases import counting
 
@@ -626,13 +626,22 @@ def test_outliers_of_any_size() -> None:
         assert_allclose(fits.params[name], without.params[name], rtol=1e-6)
 
 
-@pytest.mark.parametrize("fits", [700, 4 * 64])  # of the latter all chunks are full
+@pytest.mark.parametrize("fits", [700, 4 * 128])
 def test_where_data_lie_does_not_show(monkeypatch: pytest.MonkeyPatch, fits: int) -> None:
     """Computed from where they lie or copied, whole rows or not: the same bits, and data stay."""
     x, y, start = sized(fits, np.float32, 1)
     whole = mc.fit_many(mc.models.gaussian_peak, start, x, y)
-    monkeypatch.setattr(_run, "_MOST_FITS", 64)
+    monkeypatch.setattr(_run, "_MOST_FITS", 128)
     monkeypatch.setattr(_run, "_FIRST_STEPS", 3)
+    monkeypatch.setattr(_run, "_cores_of_a_device", lambda: 2)  # so that there are full chunks
+    taken = dict[tuple[int, ...], set[bool]]()
+
+    def is_taken(array: np.ndarray) -> bool:
+        found = _memory.is_taken_as_it_is(array)
+        taken.setdefault(array.shape, set()).add(found)
+        return found
+
+    monkeypatch.setattr(_rows, "is_taken_as_it_is", is_taken)
     memory = _memory.Room(y.nbytes + 64).empty((y.size + 1,), y.dtype)
     lain = [memory[:-1].reshape(y.shape), memory[1:].reshape(y.shape), np.empty_like(y, order="F")]
     lain.append(np.empty((fits, 2 * len(x)), y.dtype)[:, ::2])
@@ -645,6 +654,7 @@ def test_where_data_lie_does_not_show(monkeypatch: pytest.MonkeyPatch, fits: int
             assert_array_equal(found.params[name], whole.params[name])
             assert_array_equal(found.stderr[name], whole.stderr[name])
         assert_array_equal(found.iterations, whole.iterations)
+    assert taken[128, len(x)] == {True, False}
 
 
 def test_memory_is_used_again() -> None:

@@ -62,6 +62,7 @@ def experiment(config: Config, run: Run) -> str | None:
          {"steps": 10, "tolerance": 1e-2, "covariance": True}),
         ("peak", PEAK, 25, np.float32, {}),
         ("peak in float64", PEAK, 25, np.float64, {}),
+        ("peak in float64, tolerance of float32", PEAK, 25, np.float64, {"tolerance": 1e-4}),
     ):  # fmt: skip
         run.doing(what)
         case = Case(config.seed, kind, fits, points, dtype)

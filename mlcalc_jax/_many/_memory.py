@@ -59,7 +59,7 @@ class Rooms:
 
     def give_back(self, limit: int) -> None:
         """Keep no room of more bytes than that."""
-        self._free = deque(room for room in self._free if room.size <= limit)
+        self._free = deque(room for room in list(self._free) if room.size <= limit)
 
 
 def side_by_side(

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
@@ -81,8 +81,8 @@ def windows(
     with _threads() as (pool, ahead, rooms):
         machine = _Machine(data, settings, tolerance, steps, polish, place, pool, rooms)
         try:
-            for part in parts:
-                waiting.append(ahead.submit(machine.window, *part))
+            for start, stop in parts:
+                waiting.append(ahead.submit(machine.window, start, stop))
                 if len(waiting) > 2:
                     yield next_one()
             while waiting:
@@ -253,8 +253,9 @@ class _Machine:
         left: Rows = new
         steps = min(steps, self.steps)
         while True:
-            count, block = count_of(left), self.settings.lanes * self.settings.devices
-            parts = -(-count // (self.cores * self.chunk)) * self.cores
+            count, devices = count_of(left), self.settings.devices
+            parts = -(-count // (self.cores * devices * self.chunk)) * self.cores
+            block = devices * self.settings.lanes
             size = -(-count // (parts * block)) * block
             cut = [part(left, k, k + size) for k in range(0, count, size)]
             run = partial(self._run, fits, steps=steps, is_new=left is new)
@@ -283,7 +284,8 @@ class _Machine:
         used = np.clip(count - np.arange(devices) * share, 0, share).astype(np.int32)
         is_double, stays = chunk["y"].dtype == np.float64, isinstance(chunk["y"], jax.Array)
         tolerance = self.tolerance or (1e-8 if is_double else 1e-4)
-        with self.rooms_of_calls.one() as room, jax.enable_x64(is_double):
+        precision = jax.enable_x64(True) if is_double else nullcontext()
+        with self.rooms_of_calls.one() as room, precision:
             if not stays:
                 chunk = taken(chunk, rows, share * devices, settings, room)
             elif count < share * devices:
