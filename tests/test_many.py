@@ -626,6 +626,26 @@ def test_outliers_of_any_size() -> None:
         assert_allclose(fits.params[name], without.params[name], rtol=1e-6)
 
 
+@pytest.mark.parametrize("is_of_each", [False, True])
+def test_fixed_in_all(is_of_each: bool) -> None:
+    """Outside fact: the slope of a line through a known intercept, in closed form."""
+    rng = np.random.default_rng(3)
+    x, fixed = np.linspace(-1, 2, 12), np.full(9, 0.5)
+    if is_of_each:
+        fixed = rng.normal(size=9)
+    y = fixed[:, None] + 2 * x + rng.normal(0, 0.1, (9, 12))
+    start = {"slope": 1.0, "intercept": fixed if is_of_each else 0.5}
+    fits = mc.fit_many(mc.models.line, start, x, y, fixed=["intercept"], covariance=True)
+    assert_array_equal(fits.params["intercept"], fixed)
+    assert_array_equal(fits.stderr["intercept"], np.zeros(9))
+    slope = (y - fixed[:, None]) @ x / (x @ x)
+    assert_allclose(fits.params["slope"], slope, rtol=1e-12)
+    variance = ((y - fixed[:, None] - slope[:, None] * x) ** 2).sum(axis=1) / 11 / (x @ x)
+    assert_allclose(fits.stderr["slope"] ** 2, variance, rtol=1e-9)
+    assert_allclose(fits.covariance[:, 0, 0], variance, rtol=1e-9)
+    assert fits.covariance.shape == (9, 1, 1)
+
+
 @pytest.mark.parametrize("fits", [700, 4 * 128])
 def test_where_data_lie_does_not_show(monkeypatch: pytest.MonkeyPatch, fits: int) -> None:
     """Computed from where they lie or copied, whole rows or not: the same bits, and data stay."""
