@@ -1,6 +1,7 @@
 """Many fits at once: each is what ``fit`` finds alone, and none touches another."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -523,6 +524,28 @@ def test_threads_are_kept_and_never_shared() -> None:
         assert_array_equal(result, fitted(float(k)))
         assert_allclose(result[0], k / 2, atol=1e-12)
     assert threading.active_count() <= before
+
+
+def test_nothing_runs_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes on beside a call that fails would write into memory that the next one uses."""
+    monkeypatch.setattr(_run, "_cores_of_a_device", lambda: 2)
+    begun, ended = threading.Event(), threading.Event()
+    calls = iter(range(2))
+
+    def failing(self: Any, fits: Any, rows: Any, **options: Any) -> Any:
+        if next(calls) == 0:
+            begun.wait(60)
+            raise FloatingPointError
+        begun.set()
+        time.sleep(0.3)
+        ended.set()
+        return np.arange(0)
+
+    monkeypatch.setattr(_run._Machine, "_run", failing)
+    y, start = peaks(600)
+    with pytest.raises(FloatingPointError):
+        mc.fit_many(mc.models.gaussian_peak, start, X, y)
+    assert ended.is_set()
 
 
 def test_other_data_compile_nothing() -> None:

@@ -33,6 +33,7 @@ Place = Callable[[int, int], dict[str, np.ndarray]]
 
 _FIRST_STEPS = 12  # after which what is unfinished is gathered, until it is known how many are
 _MORE = 4  # times as many steps for what is left, as often as need be
+_LEAST_STEPS, _MOST_STEPS = 3, 32  # after which to gather, once that is known
 _SAMPLE = 1 << 13  # fits that tell
 _FEWEST, _LANES = 4, 128  # fits of a block on a CPU, at least and at most
 _LANES_APART = 64  # where sums are taken a few at a time
@@ -259,11 +260,26 @@ class _Machine:
             size = -(-count // (parts * block)) * block
             cut = [part(left, k, k + size) for k in range(0, count, size)]
             run = partial(self._run, fits, steps=steps, is_new=left is new)
-            left = np.concatenate(list(self.pool.map(run, cut)))
+            left = np.concatenate(self._on_all_cores(run, cut))
             if steps == self.steps or not left.size:
                 return
             left = fits.beside_its_like(left)
             steps = min(_MORE * steps, self.steps)
+
+    def _on_all_cores(
+        self, run: Callable[[Rows], np.ndarray], parts: list[Rows]
+    ) -> list[np.ndarray]:
+        """What is made of each part; nothing runs any more when this ends, whatever happens."""
+        # Of a small batch the first here: to wake a thread takes as long as some thousand fits.
+        is_small = self.data.fits <= self.cores * self.chunk and len(parts) <= self.cores
+        here, there = (parts[:1], parts[1:]) if is_small else ([], parts)
+        others = [self.pool.submit(run, part) for part in there]
+        try:
+            return [*map(run, here), *(other.result() for other in others)]
+        finally:
+            for other in others:
+                other.cancel()
+            wait(others)
 
     def _run(self, fits: UnderWay, rows: Rows, steps: int, is_new: bool) -> np.ndarray:
         """Go on with some rows: those that are unfinished."""
@@ -340,14 +356,17 @@ def _least_work(iterations: np.ndarray, lanes: int) -> int:
         blocks = -(-len(some) // lanes)
         return np.resize(some, blocks * lanes).reshape(blocks, lanes).max(axis=1)
 
-    first = slowest(iterations)
-    tried = np.arange(3, 33)
-    work = []
-    for steps in tried:
-        left = np.minimum(iterations[iterations > steps], _MORE * steps)
-        more = (slowest(left) - steps + 2).mean() * len(left) if len(left) else 0
-        work.append(np.minimum(first, steps).mean() + more / len(iterations))
-    return int(tried[np.argmin(work)])
+    iterations = np.minimum(iterations, _MORE * _MOST_STEPS).astype(np.uint8)
+    first, left, work = slowest(iterations), iterations, list[float]()
+    for steps in range(_LEAST_STEPS, _MOST_STEPS + 1):
+        left = left[left > steps]
+        more = 0.0
+        if left.size:
+            more = (slowest(np.minimum(left, _MORE * steps)).mean() - steps + 2) * left.size
+        work.append(np.minimum(first, steps).mean() + more / iterations.size)
+        if not left.size:
+            break
+    return _LEAST_STEPS + int(np.argmin(work))
 
 
 def _cores_of_a_device() -> int:
