@@ -35,7 +35,8 @@ class LeastSquares:
         y: the response, in the shape the model returns; points along the last axis.
         sigma: standard deviation of ``y``, broadcast against it; 1 unless given.
         mask: which points count, broadcast against ``y``; all unless given. A masked ``y`` or
-            ``sigma`` may be anything, NaN included; ``x`` must be finite everywhere.
+            ``sigma`` may be anything, NaN included; ``x`` must be finite everywhere. What a model
+            that goes point by point makes of a masked x does not matter.
         loss: what a residual costs, one of :mod:`mlcalc_jax.losses`, or the name of one; its square
             unless given.
         y_covariance: covariance matrix (points, points) of ``y`` in place of ``sigma``: then the
@@ -205,8 +206,7 @@ class LeastSquares:
         dtypes are enough.
         """
         points = jnp.shape(self.y)[-1] if jnp.ndim(self.y) else 1
-        lined_up = all(jnp.shape(leaf)[-1:] == (points,) for leaf in jax.tree.leaves(self.x))
-        if points < 2 * size or not lined_up or self.cholesky is not None:
+        if points < 2 * size or not self._is_lined_up(points) or self.cholesky is not None:
             return None
         if not is_pointwise(self.model, params, self.x, size):
             return None
@@ -234,7 +234,7 @@ class LeastSquares:
         return terms if self.mask is None else jnp.where(_on(self.mask, r), terms, 0)
 
     def _residuals(self, params: Params) -> Array:
-        y, x = self._counted(self.y), jax.tree.map(jnp.asarray, self.x)
+        y, x = self._counted(self.y), jax.tree.map(jnp.asarray, self._x_that_counts(params))
         difference = self._counted(self._predicted(params, x)) - y
         if self.cholesky is not None:
             return jax.scipy.linalg.solve_triangular(self.cholesky, difference, lower=True)
@@ -246,6 +246,27 @@ class LeastSquares:
         """``values``, but ``otherwise`` where they are masked."""
         values = jnp.asarray(values)
         return values if self.mask is None else jnp.where(_on(self.mask, values), values, otherwise)
+
+    def _x_that_counts(self, params: Params) -> Any:
+        """x, with that of a point that counts in place of each that does not.
+
+        Where the model is NaN at a masked point so is its derivative there, and a gradient, which
+        goes backwards, takes no times NaN. A model that mixes points needs all of x as it is.
+        """
+        points = jnp.shape(self.y)[-1] if jnp.ndim(self.y) else 1
+        if self.mask is None or not self._is_lined_up(points):
+            return self.x
+        if points < 2 or not is_pointwise(self.model, params, self.x, points // 2):
+            return self.x
+        counts = jnp.reshape(_on(self.mask, self.y), (-1, points)).any(axis=0)
+        one = jnp.argmax(counts)
+        return jax.tree.map(
+            lambda leaf: jnp.where(counts, leaf, jnp.asarray(leaf)[..., one, None]), self.x
+        )
+
+    def _is_lined_up(self, points: int) -> bool:
+        """Whether x runs along with y."""
+        return all(jnp.shape(leaf)[-1:] == (points,) for leaf in jax.tree.leaves(self.x))
 
     def _predicted(self, params: Params, x: Any) -> Array:
         """The model's result, or an error that says what is wrong with it."""

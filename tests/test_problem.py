@@ -65,6 +65,37 @@ def test_masked_problem_descends_as_the_removed_one(masked: str) -> None:
     assert_allclose(paths[0].cost, paths[1].cost, rtol=1e-10)
 
 
+def _root(params: Any, x: Any) -> Any:
+    """Not a number, nor is its derivative, where x is below the edge."""
+    return params["height"] * jnp.sqrt(x - params["edge"])
+
+
+@pytest.mark.parametrize(
+    "optimiser",
+    [mc.newton(), optax.adam(0.05), mc.levenberg_marquardt()],
+    ids=["newton", "adam", "lm"],
+)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_the_model_may_be_nan_where_it_is_masked(optimiser: Any, rows: int) -> None:
+    """Outside fact: the path of the problem without the masked points."""
+    x = np.linspace(-1.0, 1.0, 12)
+    on = x > -0.3
+    y = np.where(on, 2 * np.sqrt(np.where(on, x, 0) + 0.5) + 0.01 * np.sin(40 * x), np.nan)
+    start = {"height": 1.9, "edge": -0.45}
+
+    def model(params: Any, x: Any) -> Any:
+        return _root(params, x) if rows == 1 else jnp.stack([_root(params, x)] * 2)
+
+    def whole(y: np.ndarray) -> np.ndarray:
+        return y if rows == 1 else np.stack([y, y])
+
+    masked = mc.LeastSquares(model, x, whole(y), mask=whole(on))
+    removed = mc.LeastSquares(model, x[on], whole(y[on]))
+    paths = [mc.minimise(problem, start, optimiser, 8) for problem in (masked, removed)]
+    assert_allclose(paths[0].cost, paths[1].cost, rtol=1e-9, atol=1e-12)
+    assert paths[0].cost[-1] < 0.8 * paths[0].cost[0]
+
+
 def test_several_predictors_in_a_pytree() -> None:
     """Outside fact: the plane in NumPy."""
 
