@@ -38,6 +38,8 @@ class Config(Common):
     """Fits in a batch (--quick: 50,000)."""
     repeats: int = 3
     """Each is run so often, small batches up to 20 times as often; the best counts."""
+    turns: int = 7
+    """Ratios are measured so often, by turns."""
     only: str = ""
     """What a process of its own measures; for the benchmark's own use."""
 
@@ -67,10 +69,6 @@ def experiment(config: Config, run: Run) -> str | None:
         run.doing(what)
         case = Case(config.seed, kind, fits, points, dtype)
         note(what, "fit_many", points, fits, fits / best(case.go(**options), config.repeats))
-    run.doing("one in a hundred pathological")
-    case = Case(config.seed, PEAK, fits, 25, np.float32)
-    case.spoil(100)
-    note("peak, 1 % pathological", "fit_many", 25, fits, fits / best(case.go(), config.repeats))
     for points in (25,) if config.quick else (8, 16, 25, 50, 120, 250, 500):
         few = max(fits * 25 // max(points, 25), 1)
         case = Case(config.seed, PEAK, few, points, np.float32)
@@ -83,9 +81,6 @@ def experiment(config: Config, run: Run) -> str | None:
             seconds = best(partial(peer, x, y, start), config.repeats)
             note("peak by points", way, points, some, some / seconds)
     if not config.quick:
-        for cores in (1, 2):
-            found = _in_a_process(f"cores {cores}", config)
-            note(f"peak on {cores} of the cores", "fit_many", 25, fits, found["rate"])
         for batch in (10_000, 100_000, 1_000_000, 10_000_000):
             run.doing(f"a batch of {batch:,} from disk to disk")
             found = _in_a_process(f"batch {batch}", config)
@@ -94,7 +89,47 @@ def experiment(config: Config, run: Run) -> str | None:
             note("peak by batch, disk to disk", "fit_many", 25, batch, **found)
         run.figure(_figure(rows), "fit_many")
     run.table("fit_many", rows)
+    run.table("fit_many_ratios", _ratios(fits, config, run))
     return None
+
+
+def _ratios(fits: int, config: Config, run: Run) -> list[dict[str, Any]]:
+    """What as many fits take in other ways, in units of one plain batch of peaks in float32.
+
+    By turns, since a machine is not equally fast from one second to the next: a ratio is of two
+    neighbours in time.
+    """
+    plain, spoilt, double = (
+        Case(config.seed, PEAK, fits, 25, dtype) for dtype in (np.float32, np.float32, np.float64)
+    )
+    spoilt.spoil(100)
+    plainly = plain.go()
+    ways: dict[str, Callable[[], Any]] = {
+        "every hundredth pathological": spoilt.go(),
+        "float64, tolerance of float32": double.go(tolerance=1e-4),
+        "float64": double.go(),
+    }
+    for size in (100_000, 30_000, 10_000):
+        if size < fits:
+            ways[f"{size:,} a call"] = plain.in_batches(size)
+    found: dict[str, list[float]] = {way: [] for way in ways}
+    for turn in range(config.turns):
+        run.doing(f"ratios, turn {turn + 1} of {config.turns}")
+        for way, go in ways.items():
+            unit = best(plainly, 1)
+            found[way].append(best(go, 1) / unit)
+    if not config.quick:
+        found["one core"] = []
+        for turn in range(config.turns):
+            run.doing(f"one core and two, turn {turn + 1} of {config.turns}")
+            one, two = (_in_a_process(f"cores {cores}", config)["rate"] for cores in (1, 2))
+            found["one core"].append(two / one)
+    rows = []
+    for way, ratios in found.items():
+        some = {"median": float(np.median(ratios)), "least": min(ratios), "most": max(ratios)}
+        rows.append({"what": way, **some})
+        say(f"{way}: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in some.items()))
+    return rows
 
 
 class Case:
@@ -121,6 +156,27 @@ class Case:
         fitted = partial(mc.fit_many, self.model, self.start, self.x, self.y, **options)
         fitted()
         return fitted
+
+    def in_batches(self, size: int) -> Callable[[], None]:
+        """The same fits, some at a time, compiled."""
+        parts = [slice(k, k + size) for k in range(0, len(self.y), size)]
+        calls = [
+            partial(
+                mc.fit_many,
+                self.model,
+                {name: values[part] for name, values in self.start.items()},
+                self.x,
+                self.y[part],
+            )
+            for part in parts
+        ]
+
+        def go() -> None:
+            for call in calls:
+                call()
+
+        go()
+        return go
 
     def flat_start(self) -> np.ndarray:
         """(fits, 4)."""
