@@ -270,7 +270,7 @@ class _Machine:
         self, run: Callable[[Rows], np.ndarray], parts: list[Rows]
     ) -> list[np.ndarray]:
         """What is made of each part; nothing runs any more when this ends, whatever happens."""
-        # Of a small batch the first here: to wake a thread takes as long as some thousand fits.
+        # Of a small batch the first here, where nothing else is to be done meanwhile.
         is_small = self.data.fits <= self.cores * self.chunk and len(parts) <= self.cores
         here, there = (parts[:1], parts[1:]) if is_small else ([], parts)
         others = [self.pool.submit(run, part) for part in there]
