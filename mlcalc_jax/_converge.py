@@ -165,7 +165,7 @@ def converge(
             trust=trust,
             proposed=proposed,
             steps=now.steps + 1,
-            bends=now.bends + proposed.is_bent,
+            bends=now.bends + proposed.is_bent.astype(jnp.int32),
             status=status,
             table=now.table,
         )
@@ -189,7 +189,8 @@ def converge(
         """Once more from the start; kept if it ends lower."""
         lam = jnp.where(tried == 0, damping, second_damping(at.dtype))
         begun = beginning(lam, found.steps, found.bends, found.table)
-        last = while_loop(lambda now: (now.status <= _RUNNING) & (now.steps < steps), go, begun)
+        most = jnp.asarray(steps).astype(jnp.int32)
+        last = while_loop(lambda now: (now.status <= _RUNNING) & (now.steps < most), go, begun)
         last = last._replace(
             status=jnp.where(last.status <= _RUNNING, Status.STEPS_USED, last.status)
         )

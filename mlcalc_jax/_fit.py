@@ -428,7 +428,8 @@ def _uncertainty(
         extra = {"is_singular": ~is_regular}
     matrix = found.matrix
     if not options.absolute_sigma:
-        matrix = matrix * jnp.where(freedoms > 0, cost / jnp.maximum(freedoms, 1), jnp.nan)
+        per = jnp.maximum(freedoms, 1).astype(cost.dtype)
+        matrix = matrix * jnp.where(freedoms > 0, cost / per, jnp.nan)
     return {
         **extra,
         "stderr": unravel(standard_errors(matrix, expand)),

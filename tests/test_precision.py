@@ -1,5 +1,8 @@
 """The data decide the precision, whatever JAX's global flag says, and the flag stays as it was."""
 
+import os
+import subprocess
+import sys
 import warnings
 from functools import partial
 from typing import Any
@@ -174,3 +177,38 @@ def test_what_a_function_carries_is_seen(carrying: Any) -> None:
     seen = []
     jax.jit(lambda scale: seen.append(holds_tracer(carrying(scale))))(1.0)
     assert [*seen, holds_tracer(carrying(1.0))] == [True, False]
+
+
+_STRICTLY = """
+import jax.numpy as jnp
+import numpy as np
+
+import mlcalc_jax as mc
+
+x = np.linspace(-5.0, 5.0, 25)
+y = 7 * np.exp(-(((x - 0.3) / 1.4) ** 2) / 2) + 1 + 0.05 * np.sin(9 * x)
+start = {"amplitude": 6.0, "mu": 0.1, "sigma": 1.2, "offset": 0.3}
+model, bounds, mask = mc.models.gaussian_peak, {"sigma": (0.5, 3.0)}, x < 4
+for dtype in (np.float32, np.float64):
+    u, v = x.astype(dtype), y.astype(dtype)
+    for loss in (None, "huber", "poisson"):
+        given = {"loss": loss, "bounds": bounds, "mask": mask}
+        assert mc.fit(model, start, u, v, **given).success
+        assert mc.fit_many(model, start, u, np.stack([v] * 3), **given).success.all()
+    held = {"offset": np.eye(3)[0] > 0}
+    assert mc.fit_many(model, None, u, np.stack([v] * 3), fixed=held).success.all()
+    problem = mc.LeastSquares(model, u, v, mask=mask)
+    noisy = mc.steepest_descent(1e-3, noise=0.1)
+    for optimiser in (noisy, mc.gauss_newton(), mc.levenberg_marquardt(), mc.newton()):
+        assert np.isfinite(mc.minimise(problem, start, optimiser, 3).cost).all()
+    assert np.isfinite(mc.minimise(mc.Minibatches(problem, 5), start, noisy, 3).cost).all()
+mc.compare(mc.problems.heights(), {"ours": mc.levenberg_marquardt()}, steps=5)
+mc.newton_raphson(jnp.cos, 1.0)
+"""
+
+
+@pytest.mark.slow
+def test_types_are_never_promoted() -> None:
+    """What is ours runs where JAX promotes nothing by itself; optax's Adam for one does not."""
+    environment = {**os.environ, "JAX_NUMPY_DTYPE_PROMOTION": "strict"}
+    subprocess.run([sys.executable, "-c", _STRICTLY], check=True, env=environment, timeout=300)

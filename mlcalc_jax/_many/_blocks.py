@@ -92,7 +92,7 @@ class _Block(Descent):
     def used(self) -> Any:
         """How many points count."""
         mask = self.data.mask
-        return self.shape[0] if mask is None else jnp.sum(mask, axis=0)
+        return self.shape[0] if mask is None else jnp.sum(mask, axis=0, dtype=jnp.int32)
 
     def is_any(self, lanes: Array) -> Array:
         """Whether it is so in one lane at least."""

@@ -324,7 +324,7 @@ class Descent(ABC):
                 damping=jnp.where(goes_on, damping, now.damping),
                 growth=jnp.where(goes_on, growth, now.growth),
                 status=jnp.where(running, status, now.status).astype(jnp.int32),
-                taken=now.taken + (goes_on | (running & (now.taken == 0))),
+                taken=now.taken + (goes_on | (running & (now.taken == 0))).astype(jnp.int32),
             )
         )
 
@@ -418,7 +418,8 @@ class Descent(ABC):
         lost = reduce(or_, [q <= 0 for q in diagonal])
         is_singular = (least <= 8 * size * self.eps) | lost
         inverted = inverse(L, root, size)
-        variance = jnp.where(freedoms > 0, last.sums.cost / jnp.maximum(freedoms, 1), jnp.nan)
+        per = jnp.maximum(freedoms, 1).astype(self.dtype)
+        variance = jnp.where(freedoms > 0, last.sums.cost / per, jnp.nan)
         variance = jnp.ones_like(variance) if settings.absolute_sigma else variance
         is_bad = last.status == Status.NON_FINITE
         is_known = ~is_singular & ~is_bad & (freedoms >= 0)

@@ -58,7 +58,7 @@ def descended(
     limit = jnp.minimum(_FIRST_STEPS, steps)
     found = _kernel(settings, chunk, tolerance, limit, used)
     room = min(fits, max(fits // _ROOM // settings.lanes, 2) * settings.lanes)
-    is_given = jnp.arange(fits) < used
+    is_given = jnp.arange(fits, dtype=jnp.int32) < used
 
     def is_left(found: dict[str, Array], limit: Any) -> Array:
         is_unfinished = found["status"] == Status.STEPS_USED
@@ -75,7 +75,7 @@ def descended(
             some["starts"][k] = found["at"][column, rows]
         some |= {"taken": found["iterations"][rows], "damping": found["damping"][:, rows]}
         more = _kernel(settings, some, tolerance, limit, count)
-        to = jnp.where(jnp.arange(room) < count, rows, fits)
+        to = jnp.where(jnp.arange(room, dtype=jnp.int32) < count, rows, fits)
         found = {
             name: values.at[..., to].set(more[name], mode="drop") for name, values in found.items()
         }

@@ -151,7 +151,7 @@ def _descend(
             cost=jnp.where(is_new, whole, now.cost),
             lowest=jnp.where(is_new, jnp.minimum(whole, now.lowest), now.lowest),
             before=jnp.where(is_finite, now.params, now.before),
-            step=jnp.maximum(now.step - (now.is_running & ~is_finite), 0),
+            step=jnp.maximum(now.step - (now.is_running & ~is_finite).astype(jnp.int32), 0),
             is_finite=now.is_finite & is_finite,
         )
         updates, state, passes = counted_update(
@@ -159,7 +159,7 @@ def _descend(
         )
         there, _ = ravel_pytree(optax.apply_updates(unravel(now.params), updates))
         goes_on = is_new & (now.step < steps)
-        step = seen.step + goes_on
+        step = seen.step + goes_on.astype(jnp.int32)
         gone = seen._replace(
             params=jnp.where(goes_on, there, seen.before),
             state=as_before(state, now.state),

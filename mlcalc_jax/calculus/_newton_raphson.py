@@ -121,7 +121,7 @@ def _search(f: Callable[[Any], Any], x0: Any, steps: int) -> RootSearch:
         running = status < 0
         moves = running & is_finite & ~is_flat
         now = jnp.where(running & (ended != RootStatus.STEPS_USED), ended, status)
-        return (jnp.where(moves, following, x), now, taken + moves), (x, value)
+        return (jnp.where(moves, following, x), now, taken + moves.astype(jnp.int32)), (x, value)
 
     begin = (x0, jnp.int32(-1), jnp.int32(0))
     (last, status, taken), (before, values) = jax.lax.scan(step, begin, length=steps)

@@ -202,7 +202,7 @@ def _solve(equations: Callable[[Array], Array], starts: Array, size: Any) -> tup
         move = newton(z)
         # No farther than the box is wide; then the longest of the halved steps that goes down.
         move = move / jnp.maximum(1.0, jnp.max(jnp.abs(move) / size))
-        trials = z[None] + move[None] * 0.5 ** jnp.arange(_HALVINGS)[:, None]
+        trials = z[None] + move[None] * 0.5 ** jnp.arange(_HALVINGS, dtype=z.dtype)[:, None]
         heights = jnp.sum(jax.vmap(scaled)(trials) ** 2, axis=1)
         goes_down = heights < jnp.sum(scaled(z) ** 2)
         first = jnp.argmax(goes_down)

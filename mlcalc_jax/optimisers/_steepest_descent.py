@@ -67,5 +67,5 @@ def _update(
         leaves, treedef = jax.tree.flatten(updates)
         draws = jax.random.normal(jax.random.fold_in(state.key, state.step), (len(leaves),))
         factors = jax.tree.unflatten(treedef, list(1 + noise * draws))
-        steps = jax.tree.map(lambda J, factor: -rate * factor * J, updates, factors)
+        steps = jax.tree.map(lambda J, factor: -rate * factor.astype(J.dtype) * J, updates, factors)
     return steps, SteepestDescentState(state.step + 1, state.key)

@@ -116,7 +116,7 @@ def _dip(pit: Pit, state: State, xy: Any) -> tuple[State, Observation]:
     is_found = is_inside & (jnp.linalg.norm(place - pit.phone) <= REACH)
 
     counts = (state.outcome == Outcome.PLAYING) & is_inside & is_finite
-    row = (jnp.arange(LAST) == state.dips) & counts
+    row = (jnp.arange(LAST, dtype=state.dips.dtype) == state.dips) & counts
     dips = state.dips + counts.astype(state.dips.dtype)
     after = jnp.where(
         ~is_finite,

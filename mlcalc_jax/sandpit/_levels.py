@@ -58,7 +58,7 @@ def _course(seed: Any, key: Any) -> Ground:
     places = jnp.array([[4.1, 0.9], [1.5, 3.7]])
     turn, mirror, move = jax.random.split(key, 3)
     moved = places + jax.random.uniform(move, (2, 2), minval=-0.25, maxval=0.25) - _MIDDLE
-    angle = jax.random.randint(turn, (), 0, 4) * jnp.pi / 2
+    angle = jax.random.randint(turn, (), 0, 4).astype(places.dtype) * jnp.pi / 2
     c, s = jnp.round(jnp.cos(angle)), jnp.round(jnp.sin(angle))
     turned = jnp.stack([c * moved[:, 0] - s * moved[:, 1], s * moved[:, 0] + c * moved[:, 1]], 1)
     turned = jnp.where(jax.random.bernoulli(mirror), turned[:, ::-1], turned) + _MIDDLE

@@ -131,7 +131,7 @@ def _restarts(inner: Any, depth: Any, jacobian: Any, hessian: Any, memory: Memor
     step = inner(depth, jacobian, hessian, memory)
     drawn = jax.random.uniform(memory.key, (_CANDIDATES, 2), memory.places.dtype, 0.3, SIDE - 0.3)
     apart = jax.vmap(distance, (None, 0))(drawn, memory.places)  # dips, candidates
-    is_dip = jnp.arange(len(memory.places)) < memory.dips
+    is_dip = jnp.arange(len(memory.places), dtype=jnp.int32) < memory.dips
     nearest = jnp.min(jnp.where(is_dip[:, None], apart, jnp.inf), axis=0)
     away = drawn[jnp.argmax(nearest)] - memory.here
     return jnp.where(jnp.linalg.norm(step) < _LOWEST_STEP, away, step)

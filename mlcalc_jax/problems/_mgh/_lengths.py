@@ -15,13 +15,18 @@ from ._entry import Entry
 Residuals = Float[Array, "residuals"]
 
 
+def _counted(p: Any) -> Array:
+    """1, 2, ... for each parameter, in their precision."""
+    return jnp.arange(1, len(p) + 1, dtype=jnp.result_type(p))
+
+
 def watson(p: Any, powers: Any) -> Residuals:
     """[20] ``sum_j (j - 1) p_j t^(j-2) - (sum_j p_j t^(j-1))^2 - 1``, ``p_1``, ``p_2 - p_1^2 - 1``.
 
     The first for t = 1/29, 2/29, ..., 1: a polynomial that solves ``y' = 1 + y^2``, y(0) = 0. The
     powers of t are (n, 29).
     """
-    y, slope = p @ powers, (p[1:] * jnp.arange(1, len(p))) @ powers[:-1]
+    y, slope = p @ powers, (p[1:] * _counted(p)[:-1]) @ powers[:-1]
     return jnp.concatenate([slope - y**2 - 1, jnp.stack([p[0], p[1] - p[0] ** 2 - 1])])
 
 
@@ -53,14 +58,14 @@ def penalty_2(p: Any, _: Any) -> Residuals:
     p, n = jnp.asarray(p), len(p)
     e, target = jnp.exp(p / 10), jnp.exp(jnp.arange(1, n + 1, dtype=p.dtype) / 10)
     small = [e[1:] + e[:-1] - target[1:] - target[:-1], e[1:] - jnp.exp(-0.1)]
-    last = jnp.sum(jnp.arange(n, 0, -1) * p**2) - 1
+    last = jnp.sum(_counted(p)[::-1] * p**2) - 1
     return jnp.hstack([p[0] - 0.2, *(jnp.sqrt(1e-5) * part for part in small), last])
 
 
 def variably_dimensioned(p: Any, _: Any) -> Residuals:
     """[25] ``p_j - 1``, with ``s = sum_j j (p_j - 1)`` and ``s^2``."""
     off = jnp.asarray(p) - 1
-    s = jnp.sum(jnp.arange(1, len(p) + 1) * off)
+    s = jnp.sum(_counted(off) * off)
     return jnp.hstack([off, s, s**2])
 
 
@@ -69,7 +74,7 @@ def trigonometric(p: Any, _: Any) -> Residuals:
 
     There are many minima: descents from the standard start mostly end in 2.79506e-5 for n = 10.
     """
-    cos, i = jnp.cos(p), jnp.arange(1, len(p) + 1)
+    cos, i = jnp.cos(p), _counted(p)
     return len(p) - jnp.sum(cos) + i * (1 - cos) - jnp.sin(p)
 
 
@@ -107,7 +112,7 @@ def discrete_integral(p: Any, _: Any) -> Residuals:
 
 def _grid(p: Any) -> tuple[Array, float]:
     h = 1 / (len(p) + 1)
-    return jnp.arange(1, len(p) + 1) * h, h
+    return _counted(p) * h, h
 
 
 def broyden_tridiagonal(p: Any, _: Any) -> Residuals:
@@ -132,12 +137,12 @@ def linear_full_rank(p: Any, i: Any) -> Residuals:
 
 def linear_rank_1(p: Any, i: Any) -> Residuals:
     """[33] ``i sum_j j p_j - 1``."""
-    return jnp.ravel(i) * jnp.sum(jnp.arange(1, len(p) + 1) * p) - 1
+    return jnp.ravel(i) * jnp.sum(_counted(p) * p) - 1
 
 
 def linear_rank_1_zero(p: Any, i: Any) -> Residuals:
     """[34] ``(i - 1) sum_(1 < j < n) j p_j - 1``, the last -1."""
-    inner = jnp.sum(jnp.arange(2, len(p)) * p[1:-1])
+    inner = jnp.sum(_counted(p)[1:-1] * p[1:-1])
     return jnp.where(jnp.ravel(i) < i.size, (jnp.ravel(i) - 1) * inner, 0) - 1
 
 
