@@ -203,7 +203,7 @@ def _apart(what: str, config: Config) -> dict[str, float]:
     if kind == "stream":
         return _streamed(fits, config.seed)
     case = Case(config.seed, PEAK, fits, 25, np.float32)
-    often = max(1, min(20, config.fits // fits))
+    often = 5 if kind == "cores" else max(1, min(20, config.fits // fits))
     return {"rate": fits / best(case.go(), often * config.repeats)}
 
 
