@@ -385,11 +385,14 @@ def test_benchmarks_run(cli: Cli, tmp_path: Path) -> None:
             np.testing.assert_allclose(W - W_new, J.W, atol=1e-6)
             np.testing.assert_allclose((b - b_new)[:, 0], J.b, atol=1e-6)
     assert cli("benchmarks.import_time", "--quick", "--repeats", 1, "--out", tmp_path / "t") == 0
-    small = ("--fits", 300, "--repeats", 1)
+    small = ("--fits", 300, "--repeats", 1, "--turns", 1)
     assert cli("benchmarks.fit_many", "--quick", *small, "--out", tmp_path / "many") == 0
     rows = table(tmp_path / "many" / "fit_many.csv")
     assert {"fit_many", "SciPy loop"} <= {row["way"] for row in rows}
     assert all(float(row["rate"]) > 0 for row in rows)
+    ratios = table(tmp_path / "many" / "fit_many_ratios.csv")
+    assert "float64" in {row["what"] for row in ratios}
+    assert all(float(row["median"]) > 0 for row in ratios)
 
 
 @pytest.mark.slow

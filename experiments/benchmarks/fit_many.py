@@ -88,12 +88,21 @@ def experiment(config: Config, run: Run) -> str | None:
             found = _in_a_process(f"stream {batch}", config)
             note("peak by batch, disk to disk", "fit_many", 25, batch, **found)
         run.figure(_figure(rows), "fit_many")
+    times = _ratios(fits, config, run)
+    if not config.quick:
+        alone, times["one core"] = _on_one_core(config, run)
+        note("peak on one core", "fit_many", 25, fits, alone)
+    ratios = []
+    for way, each in times.items():
+        median, least, most = float(np.median(each)), min(each), max(each)
+        ratios.append({"what": way, "median": median, "least": least, "most": most})
+        say(f"{way}: {median:.2f}, {least:.2f} to {most:.2f}")
     run.table("fit_many", rows)
-    run.table("fit_many_ratios", _ratios(fits, config, run))
+    run.table("fit_many_ratios", ratios)
     return None
 
 
-def _ratios(fits: int, config: Config, run: Run) -> list[dict[str, Any]]:
+def _ratios(fits: int, config: Config, run: Run) -> dict[str, list[float]]:
     """What as many fits take in other ways, in units of one plain batch of peaks in float32.
 
     By turns, since a machine is not equally fast from one second to the next: a ratio is of two
@@ -118,18 +127,18 @@ def _ratios(fits: int, config: Config, run: Run) -> list[dict[str, Any]]:
         for way, go in ways.items():
             unit = best(plainly, 1)
             found[way].append(best(go, 1) / unit)
-    if not config.quick:
-        found["one core"] = []
-        for turn in range(config.turns):
-            run.doing(f"one core and two, turn {turn + 1} of {config.turns}")
-            one, two = (_in_a_process(f"cores {cores}", config)["rate"] for cores in (1, 2))
-            found["one core"].append(two / one)
-    rows = []
-    for way, ratios in found.items():
-        some = {"median": float(np.median(ratios)), "least": min(ratios), "most": max(ratios)}
-        rows.append({"what": way, **some})
-        say(f"{way}: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in some.items()))
-    return rows
+    return found
+
+
+def _on_one_core(config: Config, run: Run) -> tuple[float, list[float]]:
+    """The rate on one core, and how many times the time it takes there, by turns."""
+    alone, ratios = 0.0, []
+    for turn in range(config.turns):
+        run.doing(f"one core and two, turn {turn + 1} of {config.turns}")
+        one, two = (_in_a_process(f"cores {cores}", config)["rate"] for cores in (1, 2))
+        alone = max(alone, one)
+        ratios.append(two / one)
+    return alone, ratios
 
 
 class Case:
