@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from . import _check
 from ._pointwise import is_pointwise
-from ._precision import in_precision_of
+from ._precision import holds_tracer, in_precision_of
 from ._random import as_key
 from ._types import AnyArray, ArrayLike, Model, Params
 from .losses import NAMED, Poisson
@@ -254,9 +254,10 @@ class LeastSquares:
         goes backwards, takes no times NaN. A model that mixes points needs all of x as it is.
         """
         points = jnp.shape(self.y)[-1] if jnp.ndim(self.y) else 1
-        if self.mask is None or not self._is_lined_up(points):
+        may_be_derived = self.mask is not None and holds_tracer((params, self.x))
+        if not may_be_derived or points < 2 or not self._is_lined_up(points):
             return self.x
-        if points < 2 or not is_pointwise(self.model, params, self.x, points // 2):
+        if not is_pointwise(self.model, params, self.x, points // 2):
             return self.x
         counts = jnp.reshape(_on(self.mask, self.y), (-1, points)).any(axis=0)
         one = jnp.argmax(counts)
