@@ -209,6 +209,6 @@ mc.newton_raphson(jnp.cos, 1.0)
 
 @pytest.mark.slow
 def test_types_are_never_promoted() -> None:
-    """What is ours runs where JAX promotes nothing by itself; optax's Adam for one does not."""
+    """Fits and descents run where JAX promotes nothing by itself; optax's Adam does not."""
     environment = {**os.environ, "JAX_NUMPY_DTYPE_PROMOTION": "strict"}
     subprocess.run([sys.executable, "-c", _STRICTLY], check=True, env=environment, timeout=300)
