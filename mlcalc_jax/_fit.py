@@ -29,6 +29,7 @@ from ._uncertainty import (
     covariance,
     differentiable_if,
     is_singular,
+    reduced,
     regular_covariance,
     standard_errors,
 )
@@ -428,8 +429,7 @@ def _uncertainty(
         extra = {"is_singular": ~is_regular}
     matrix = found.matrix
     if not options.absolute_sigma:
-        per = jnp.maximum(freedoms, 1).astype(cost.dtype)
-        matrix = matrix * jnp.where(freedoms > 0, cost / per, jnp.nan)
+        matrix = matrix * reduced(cost, freedoms)
     return {
         **extra,
         "stderr": unravel(standard_errors(matrix, expand)),

@@ -1,7 +1,7 @@
 """What a fit leaves undecided: covariance, and the parameters the data do not determine."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +55,11 @@ def root(
     """``G R^-1``, a root of the covariance, with the condition number of J and not its square."""
     _, scale, inverse = _inverted(R)
     return _expanded(expand, inverse, scale)
+
+
+def reduced(cost: Array, freedoms: Any) -> Array:
+    """The cost for each degree of freedom; NaN where there is none."""
+    return jnp.where(freedoms > 0, cost / jnp.maximum(freedoms, 1).astype(cost.dtype), jnp.nan)
 
 
 def _inverted(R: Array) -> tuple[Array, Array, Array]:

@@ -208,7 +208,7 @@ mc.newton_raphson(jnp.cos, 1.0)
 
 
 @pytest.mark.slow
-def test_types_are_never_promoted() -> None:
+def test_fits_and_descents_promote_no_types() -> None:
     """Fits and descents run where JAX promotes nothing by itself; optax's Adam does not."""
     environment = {**os.environ, "JAX_NUMPY_DTYPE_PROMOTION": "strict"}
     subprocess.run([sys.executable, "-c", _STRICTLY], check=True, env=environment, timeout=300)

@@ -14,6 +14,7 @@ from jaxtyping import Array
 
 from .._path import Status
 from .._types import Model
+from .._uncertainty import reduced
 from ..losses import Poisson
 from ._small import cholesky, inverse, place, solved
 
@@ -418,8 +419,7 @@ class Descent(ABC):
         lost = reduce(or_, [q <= 0 for q in diagonal])
         is_singular = (least <= 8 * size * self.eps) | lost
         inverted = inverse(L, root, size)
-        per = jnp.maximum(freedoms, 1).astype(self.dtype)
-        variance = jnp.where(freedoms > 0, last.sums.cost / per, jnp.nan)
+        variance = reduced(last.sums.cost, freedoms)
         variance = jnp.ones_like(variance) if settings.absolute_sigma else variance
         is_bad = last.status == Status.NON_FINITE
         is_known = ~is_singular & ~is_bad & (freedoms >= 0)

@@ -359,13 +359,12 @@ def _least_work(iterations: np.ndarray, lanes: int) -> int:
     iterations = np.minimum(iterations, _MORE * _MOST_STEPS).astype(np.uint8)
     first, left, work = slowest(iterations), iterations, list[float]()
     for steps in range(_LEAST_STEPS, _MOST_STEPS + 1):
+        work.append(np.minimum(first, steps).mean())
         left = left[left > steps]
-        more = 0.0
-        if left.size:
-            more = (slowest(np.minimum(left, _MORE * steps)).mean() - steps + 2) * left.size
-        work.append(np.minimum(first, steps).mean() + more / iterations.size)
         if not left.size:
             break
+        more = slowest(np.minimum(left, _MORE * steps)).mean() - steps + 2
+        work[-1] += more * left.size / iterations.size
     return _LEAST_STEPS + int(np.argmin(work))
 
 
