@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr
 
-from ._primitives import ELEMENTWISE
+from ._primitives import CALLS, ELEMENTWISE, OWN_DERIVATIVE, called, loop_of
 from ._types import Model, Params
 
 _ELEMENTWISE = ELEMENTWISE | {
@@ -16,8 +15,7 @@ _ELEMENTWISE = ELEMENTWISE | {
     *("optimization_barrier", "reduce_precision"),
 }
 _ALONG_AXES = {f"reduce_{name}" for name in ("sum", "prod", "max", "min", "and", "or")}
-_CALLS = {"jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2"}
-_CALLS |= {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
+_CALLS = CALLS | OWN_DERIVATIVE
 
 
 def is_pointwise(model: Model, params: Params, x: Any, piece: int) -> bool:
@@ -87,18 +85,14 @@ def _check_alike(whole: Any, part: Any) -> None:
             if isinstance(value, (bool, int, float, str)) and value != other.params[name]:
                 raise _MixedError
         if one.primitive.name in _CALLS or one.primitive.name == "scan":
-            _check_alike(_inner(one), _inner(other))
-
-
-def _inner(eqn: Any) -> Any:
-    """The program that a step calls."""
-    inner = next(eqn.params[k] for k in ("jaxpr", "call_jaxpr", "fun_jaxpr") if k in eqn.params)
-    return inner if hasattr(inner, "consts") else ClosedJaxpr(inner, ())
+            _check_alike(called(one), called(other))
 
 
 def _run(closed: Any, given: Sequence[_Value]) -> list[_Value]:
     known = dict(zip(closed.jaxpr.invars, given, strict=True))
-    known |= dict.fromkeys(closed.jaxpr.constvars, _Value())
+    for constant in closed.jaxpr.constvars:
+        shape = constant.aval.shape
+        known[constant] = _Value(uniform=frozenset(k for k, size in enumerate(shape) if size == 1))
 
     def read(atom: Any) -> _Value:
         return _Value() if hasattr(atom, "val") else known[atom]
@@ -106,7 +100,7 @@ def _run(closed: Any, given: Sequence[_Value]) -> list[_Value]:
     for eqn in closed.jaxpr.eqns:
         operands = [read(atom) for atom in eqn.invars]
         if eqn.primitive.name in _CALLS:
-            results = _run(_inner(eqn), operands)
+            results = _run(called(eqn), operands)
         elif eqn.primitive.name == "scan":
             results = _scan(eqn, operands)
         else:
@@ -117,28 +111,19 @@ def _run(closed: Any, given: Sequence[_Value]) -> list[_Value]:
 
 def _scan(eqn: Any, operands: list[_Value]) -> list[_Value]:
     """A loop over numbers that are not x, such as the coefficients of a polynomial."""
-    if "num_consts" in eqn.params:
-        first, carried = eqn.params["num_consts"], eqn.params["num_carry"]
-    else:  # JAX 0.12 has them as trees
-        first, carried = (
-            len(jax.tree.leaves(t, is_leaf=_is_none)) for t in eqn.params["ft_in"][:2]
-        )
+    first, carried = loop_of(eqn)
     last = first + carried
     if any(value.axis is not None for value in operands[last:]):
         raise _MixedError
     now, turns = operands[first:last], [_Value()] * (len(operands) - last)
     for _ in range(carried + 1):  # more and more of what is carried depends on x
-        results = _run(_inner(eqn), [*operands[:first], *now, *turns])
+        results = _run(called(eqn), [*operands[:first], *now, *turns])
         then = [_either(a, b) for a, b in zip(now, results[:carried], strict=True)]
         if then == now:
             break
         now = then
     each = [v if v.axis is None else _Value(v.axis + 1) for v in results[carried:]]
     return [*now, *(v if v.axis is not None else _Value() for v in each)]
-
-
-def _is_none(node: Any) -> bool:
-    return node is None
 
 
 def _either(a: _Value, b: _Value) -> _Value:
@@ -171,7 +156,7 @@ def _step(eqn: Any, operands: list[_Value]) -> _Value:
             axis = _only(axes)
             if out[to[axis]] != shapes[0][axis]:
                 raise _MixedError
-            return _Value(to[axis])
+            return _Value(int(to[axis]))
         stays = {d for k, d in enumerate(to) if shapes[0][k] == out[d]}
         kept = {to[k] for k in operands[0].uniform}
         return _Value(uniform=frozenset(set(range(len(out))) - stays | kept))

@@ -16,6 +16,8 @@ POINTWISE: dict[str, Any] = {
     "product": lambda a, x: a * x,
     "polynomial": lambda a, x: jnp.polyval(jnp.stack([a, a, a]), x),
     "scan": lambda a, x: jax.lax.scan(lambda s, c: (s * x + c, None), a * x, jnp.arange(3.0))[0],
+    "two carried": lambda a, x: jax.lax.fori_loop(0, 3, lambda i, v: v * x + i, a * x),
+    "one in an array": lambda a, x: jnp.array([2.0]) * a * x,
     "network": lambda a, x: (a * jnp.tanh(x[:, None] @ WEIGHTS)).sum(1),
     "features": lambda a, x: a * jnp.ones(3) @ jnp.vander(x, 3).T,
     "stack": lambda a, x: a * jnp.stack([x, x**2]).sum(0),

@@ -1,29 +1,20 @@
 """A model of one fit as a function of many at once, the fits in the last axis.
 
 ``vmap`` puts the fits first and the points last; a sum over points then runs along memory, and
-nothing is computed side by side. A model that works number by number, as most do, is therefore run
-step by step on arrays (points, fits); any other goes through ``vmap``.
+nothing is computed side by side. A model that can be run number by number, as most can, is
+therefore run step by step on arrays (points, fits); any other goes through ``vmap``.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array
 
 from .._pointwise import is_pointwise
-from .._primitives import ELEMENTWISE
-
-_ELEMENTWISE = ELEMENTWISE | {"real", "imag", "complex", "conj"}
-_SHAPES = {"broadcast_in_dim", "reshape", "squeeze"}
-_CALLS = {"jit", "pjit", "closed_call"}
-
-
-class NotLanewiseError(Exception):
-    """The model does not work number by number."""
-
+from ._unrolled import Dual, Known, NotLanewiseError, Numbers, Unrolled, Value
 
 #: Numbers (1, fits), x, and which of the numbers: the result and its derivatives by those.
 Lanewise = Callable[[Sequence[Array], Any, Sequence[int]], tuple[Array, list[Array]]]
@@ -53,20 +44,24 @@ def lanewise(
     closed, out = jax.make_jaxpr(model, return_shape=True)([number] * count, x)
     points = out.shape[-1]
 
-    def by_steps(numbers: Sequence[Array], x: Any, by: Sequence[int]) -> tuple[Array, list[Array]]:
-        leaves = jax.tree.leaves(x)
-        of_x: list[Any] = (
-            [_Known(leaf) for leaf in leaves] if is_shared else list(map(_Dual, leaves))
-        )
-        duals = [
-            _Dual(number, {k: jnp.ones((1, 1), number.dtype)} if k in by else {})
-            for k, number in enumerate(numbers)
+    def by_steps(
+        keeps_x: bool,
+        numbers: Sequence[Array],
+        x: Any,
+        by: Sequence[int],
+        program: Unrolled | None = None,
+    ) -> tuple[Array, list[Array]]:
+        """``keeps_x`` as the array that it is in the model; if not, it is numbers as well."""
+        program = program or Unrolled(points)
+        axis = 0 if points > 1 else None
+        of_x: list[Value] = [
+            Known(leaf) if keeps_x else Numbers.of(Dual(leaf.reshape(points, -1)), (points,), axis)
+            for leaf in jax.tree.leaves(x)
         ]
-        (result,) = _run(closed.jaxpr, closed.consts, [*duals, *of_x], points)
-        shape = points, numbers[0].shape[1]
-        found = _lanes(result, points)
+        given = [*_moving(numbers, by, jnp.ones((1, 1), dtype)), *of_x]
+        found = program.run(closed, given)
         columns = [found.slopes.get(k, jnp.zeros((1, 1), dtype)) for k in by]
-        return jnp.broadcast_to(found.value, shape), columns
+        return jnp.broadcast_to(found.value, (points, numbers[0].shape[1])), columns
 
     def by_vmap(numbers: Sequence[Array], x: Any, by: Sequence[int]) -> tuple[Array, list[Array]]:
         each = jax.vmap(model, in_axes=(-1, None if is_shared else -1), out_axes=-1)
@@ -89,11 +84,18 @@ def lanewise(
         if is_shared
         else jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*leaf.shape, 2), leaf.dtype), x)
     )
-    try:
-        jax.eval_shape(lambda numbers, x: by_steps(numbers, x, range(count)), lanes, many)
-    except NotLanewiseError:
-        return by_vmap, False
-    return by_steps, _is_elementwise(closed.jaxpr)
+    has_rows = all(leaf.shape == (points,) for leaf in jax.tree.leaves(x))
+    way: Lanewise = by_vmap
+    for keeps_x in [True] * is_shared + [False] * has_rows:
+        program, this = Unrolled(points), partial(by_steps, keeps_x)
+        try:
+            jax.eval_shape(partial(this, by=range(count), program=program), lanes, many)
+        except NotLanewiseError:
+            continue
+        if program.is_elementwise:
+            return this, True
+        way = this if way is by_vmap else way
+    return way, False
 
 
 def at_a_point(
@@ -114,132 +116,26 @@ def at_a_point(
             work number by number.
     """
     number = jax.ShapeDtypeStruct((), dtype)
-    if any(leaf.ndim != 1 for leaf in jax.tree.leaves(x)):
+    lengths = {leaf.shape for leaf in jax.tree.leaves(x)}
+    if len(lengths) != 1 or len(length := lengths.pop()) != 1:
         raise NotLanewiseError
-    if not is_pointwise(model, [number] * count, x, 1):
+    if not is_pointwise(model, [number] * count, x, length[0] + 1):
         raise NotLanewiseError
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1,), leaf.dtype), x)
     closed = jax.make_jaxpr(model)([number] * count, one)
 
     def by_steps(numbers: Sequence[Array], x: Any, by: Sequence[int]) -> tuple[Array, list[Array]]:
-        duals = [
-            _Dual(number, {k: jnp.ones((), number.dtype)} if k in by else {})
-            for k, number in enumerate(numbers)
-        ]
-        (result,) = _run(closed.jaxpr, closed.consts, [*duals, *map(_Dual, jax.tree.leaves(x))], 0)
-        found = _lanes(result, 0)
+        of_x = [Numbers.of(Dual(leaf), (1,)) for leaf in jax.tree.leaves(x)]
+        program = Unrolled(0)
+        given = [*_moving(numbers, by, jnp.ones((), dtype)), *of_x]
+        found = program.run(closed, given)
         columns = [found.slopes.get(k, jnp.zeros((), dtype)) for k in by]
         return jnp.broadcast_to(found.value, numbers[0].shape), columns
 
     return by_steps
 
 
-def _is_elementwise(jaxpr: Any) -> bool:
-    """Whether every step is elementwise, or gives what is there another shape; of x alone too."""
-    return all(
-        _is_elementwise(eqn.params["jaxpr"].jaxpr)
-        if eqn.primitive.name in _CALLS
-        else eqn.primitive.name in _ELEMENTWISE | _SHAPES
-        for eqn in jaxpr.eqns
-    )
-
-
-class _Known:
-    """A value that all fits share, in its own shape."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-class _Dual:
-    """A value (1 or points, 1 or fits), and its derivatives, alike, by the numbers in it.
-
-    At a point, where ``points`` is 0 in what follows, both are (fits,) or ().
-    """
-
-    def __init__(self, value: Any, slopes: dict[int, Any] | None = None) -> None:
-        self.value, self.slopes = value, slopes or {}
-
-
-def _lanes(value: Any, points: int) -> _Dual:
-    """A value in lanes."""
-    if isinstance(value, _Dual):
-        return value
-    array = jnp.asarray(value.value)
-    if not points and array.size == 1:
-        return _Dual(array.reshape(()))
-    if array.shape not in ((), (1,), (points,)):
-        raise NotLanewiseError
-    return _Dual(array.reshape(-1, 1))
-
-
-def _run(jaxpr: Any, consts: Sequence[Any], given: Sequence[Any], points: int) -> list[Any]:
-    known: dict[Any, Any] = {}
-
-    def read(atom: Any) -> Any:
-        return _Known(atom.val) if hasattr(atom, "val") else known[atom]
-
-    known |= dict(zip(jaxpr.constvars, map(_Known, consts), strict=True))
-    known |= dict(zip(jaxpr.invars, given, strict=True))
-    for eqn in jaxpr.eqns:
-        operands = [read(atom) for atom in eqn.invars]
-        known |= dict(zip(eqn.outvars, _step(eqn, operands, points), strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
-
-
-def _step(eqn: Any, operands: list[Any], points: int) -> list[Any]:
-    name = eqn.primitive.name
-    if all(isinstance(operand, _Known) for operand in operands):
-        params = eqn.primitive.get_bind_params(eqn.params)
-        results = eqn.primitive.bind(*(operand.value for operand in operands), **params)
-        return [_Known(r) for r in (results if eqn.primitive.multiple_results else [results])]
-    if name in _CALLS:
-        inner = eqn.params["jaxpr"]
-        return _run(inner.jaxpr, inner.consts, operands, points)
-    if name in _SHAPES:
-        shapes = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
-        if all(shape in ((), (1,), (points,)) for shape in shapes) and len(operands) == 1:
-            return operands
-        raise NotLanewiseError
-    if name not in _ELEMENTWISE:
-        raise NotLanewiseError
-    duals = [_lanes(operand, points) for operand in operands]
-    shape = jnp.broadcast_shapes(*(dual.value.shape for dual in duals))
-    values = [jnp.broadcast_to(dual.value, shape) for dual in duals]
-    result = eqn.primitive.bind(*values, **eqn.params)
-    if not jnp.issubdtype(result.dtype, jnp.inexact):
-        return [_Dual(result)]
-    if name == "exp" and result.dtype == jnp.float64 and points:
-        # In a loop of its own it is faster than among the sums over points; not so in float32.
-        result = lax.optimization_barrier(result)
-    factors = _factors(name, duals, result)
-    slopes: dict[int, Any] = {}
-    for k in dict.fromkeys(k for dual in duals for k in dual.slopes):
-        moving = [i for i, dual in enumerate(duals) if k in dual.slopes]
-        if factors is not None:
-            slopes[k] = sum(factors[i] * duals[i].slopes[k] for i in moving)
-            continue
-
-        def of_moving(*some: Any, moving: list[int] = moving) -> Any:
-            given = list(values)
-            for i, value in zip(moving, some, strict=True):
-                given[i] = value
-            return eqn.primitive.bind(*given, **eqn.params)
-
-        tangents = [jnp.broadcast_to(duals[i].slopes[k], shape) for i in moving]
-        slopes[k] = jax.jvp(of_moving, [values[i] for i in moving], tangents)[1]
-    return [_Dual(result, slopes)]
-
-
-def _factors(name: str, duals: list[_Dual], result: Any) -> tuple[Any, ...] | None:
-    """What the slopes of the operands are multiplied with, in shapes as small as theirs."""
-    if name in ("add", "add_any"):
-        return 1, 1
-    if name == "sub":
-        return 1, -1
-    if name == "mul":
-        a, b = duals
-        return b.value, a.value
-    if name == "exp":
-        return (result,)
-    return None
+def _moving(numbers: Sequence[Array], by: Sequence[int], one: Array) -> list[Numbers]:
+    """The parameters, each with its slope by itself if that is wanted."""
+    slopes = [{k: one} if k in by else {} for k in range(len(numbers))]
+    return [Numbers.of(Dual(n, slope)) for n, slope in zip(numbers, slopes, strict=True)]
