@@ -79,6 +79,13 @@ def is_batched(name: str, leaf: Any, settings: Settings) -> bool:
     return bool(np.ndim(leaf) == (1 if name in _BY_FIT else 2))
 
 
+#: What rounding may do to a standard error, relatively; where it may do more there is none.
+_INEXACT = 0.03
+
+#: How much more than the damping a pivot is where a step is free. What a step promises says how
+#: far it is to the minimum only then: in a narrow valley it goes a small part of the way.
+_FREE = 30
+
 #: What a step that is not evaluated may change, at most: this part of each parameter and, by each
 #: alone, of the length of the residuals.
 _SHORT = 0.1
@@ -107,6 +114,7 @@ class _State(NamedTuple):
     scale: tuple[Array, ...]  # D^2
     ahead: tuple[Array, ...]  # the step that is planned
     promised: Array  # what it should take off the cost
+    is_free: Array  # whether the damping hardly holds it back, in whichever direction
     status: Array
     taken: Array
 
@@ -221,8 +229,10 @@ class Descent(ABC):
         )
         damping, growth, *scale = self.damping
         status = self.begins()
-        ahead, promised = (zero,) * self.size, zero
-        return _State(at, sums, damping, growth, tuple(scale), ahead, promised, status, self.taken)
+        ahead, promised, is_free = (zero,) * self.size, zero, jnp.zeros_like(status, bool)
+        return _State(
+            at, sums, damping, growth, tuple(scale), ahead, promised, is_free, status, self.taken
+        )
 
     def _sums(self, at: tuple[Array, ...], for_covariance: bool = False) -> _Sums:
         """Sums at some parameters; ``for_covariance`` with the curvature of the loss as it is."""
@@ -289,7 +299,7 @@ class Descent(ABC):
 
     def _step(self, now: _State, freedoms: Array) -> _State:
         """Evaluate the step that was planned, take it or not, and plan the next."""
-        eps, running = self.eps, now.status == RUNNING
+        eps, running, is_free = self.eps, now.status == RUNNING, now.is_free
         is_first = jnp.isinf(now.sums.cost)
         trial = tuple(a + s for a, s in zip(now.at, now.ahead, strict=True))
         there = self._sums(trial)
@@ -298,18 +308,21 @@ class Descent(ABC):
         is_finite = _is_finite(there)
         is_level = jnp.abs(decrease) <= self._rounding(there._replace(cost=cost))
         is_trusted = now.damping <= 1
-        is_better = is_finite & ((decrease > 0) | (is_level & is_trusted))
+        is_level &= is_trusted
+        is_better = is_finite & ((decrease > 0) | is_level)
         is_better, is_finite, is_level, is_first = self.once(
             (is_better, is_finite, is_level, is_first)
         )
         has_arrived = promised <= self._reached(now.sums)
-        is_exact = jnp.where(is_better, there.cost, cost) <= (4 * eps * self._size(there)) ** 2
+        least = jnp.where(is_better, there.cost, cost)
+        is_exact = jnp.maximum(least, promised) <= (4 * eps * self._size(there)) ** 2
         gain = jnp.where(is_better & (promised > 0), decrease / promised, 0)
         factor = jnp.maximum(1 / 3, 1 - (2 * jnp.clip(gain, -1, 2) - 1) ** 3)
+        factor = jnp.where(is_level, 1 / 3, factor)  # rounding is no reason to damp more
         damping = now.damping * jnp.where(is_better, factor, now.growth)
         ends = [
-            (is_better & has_arrived & is_trusted, Status.GRADIENT_BELOW_TOLERANCE),
-            (is_exact | (is_level & is_trusted & is_finite), Status.COST_CONVERGED),
+            (is_better & has_arrived & is_trusted & is_free, Status.GRADIENT_BELOW_TOLERANCE),
+            ((is_exact | (is_level & is_finite)) & is_free, Status.COST_CONVERGED),
             (damping > 1 / eps**2, Status.STALLED),
         ]
         status = _first_of(ends)
@@ -340,7 +353,8 @@ class Descent(ABC):
         )
         scale = tuple(jnp.where(s > 0, s, 1) for s in scale)
         stuck, slope = self._stuck(now.at, sums)
-        d = solved(sums.square, slope, scale, now.damping, stuck)
+        d, least = solved(sums.square, slope, scale, now.damping, stuck)
+        is_free = (least > _FREE * now.damping) | (now.damping <= 8 * self.size * self.eps)
         d, is_cut = self.once(self._clipped(now.at, d))
         length = sum(q * s * s for q, s in zip(scale, d, strict=True))
         promised = now.damping * length - sum(g * s for g, s in zip(slope, d, strict=True))
@@ -348,7 +362,7 @@ class Descent(ABC):
         is_trusted = now.damping <= 1
         # Each parameter alone may change the residuals by the root of this part of their square.
         part = jnp.clip((10 * self.tolerance) ** 2, self.eps**0.5, _SHORT**2)
-        is_short = is_trusted & ~is_cut & (length <= part * sums.cost)
+        is_short = is_trusted & is_free & ~is_cut & (length <= part * sums.cost)
         is_tiny = jnp.ones_like(running)
         for s, a in zip(d, now.at, strict=True):
             is_short &= jnp.abs(s) <= _SHORT * jnp.abs(a)
@@ -367,6 +381,7 @@ class Descent(ABC):
             at=_kept(trial, now.at, is_last),
             ahead=d,
             promised=promised,
+            is_free=is_free,
             # Of what is carried on with by another call, D^2 is renewed there.
             scale=_kept(scale, now.scale, status == RUNNING),
             status=status,
@@ -394,7 +409,7 @@ class Descent(ABC):
         stuck, slope = self._stuck(last.at, sums)
         square = [sums.square[place(k, k)] for k in range(self.size)]
         scale = tuple(jnp.where(q > 0, q, 1) for q in square)
-        d = solved(sums.square, slope, scale, jnp.zeros_like(sums.cost), stuck)
+        d, _ = solved(sums.square, slope, scale, jnp.zeros_like(sums.cost), stuck)
         promised = -sum(g * s for g, s in zip(slope, d, strict=True))
         values = self._size(sums) + sum(
             jnp.abs(a) * jnp.sqrt(q) for a, q in zip(last.at, square, strict=True)
@@ -417,8 +432,11 @@ class Descent(ABC):
             size,
         )
         lost = reduce(or_, [q <= 0 for q in diagonal])
-        is_singular = (least <= 8 * size * self.eps) | lost
         inverted = inverse(L, root, size)
+        # By how much the others widen the variance of a parameter; rounding by eps times as much.
+        widest = reduce(jnp.maximum, [inverted[place(k, k)] * root[k] ** 2 for k in range(size)])
+        is_exact = size * self.eps * widest < _INEXACT
+        is_singular = (least <= 8 * size * self.eps) | lost | ~is_exact
         variance = reduced(last.sums.cost, freedoms)
         variance = jnp.ones_like(variance) if settings.absolute_sigma else variance
         is_bad = last.status == Status.NON_FINITE

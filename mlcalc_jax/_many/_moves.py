@@ -37,6 +37,11 @@ def _slice(params: Any, arrays: list[np.ndarray]) -> list[np.ndarray]:
     return [a[tuple(map(slice, params["start_indices"], params["limit_indices"], strides))]]
 
 
+def _unstack(params: Any, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    (a,) = (np.moveaxis(some, params["axis"], 0) for some in arrays)
+    return [a[k, ...] for k in range(len(a))]
+
+
 #: By the name of the operation; of its parameters and its arrays.
 MOVES: dict[str, Callable[[Any, list[np.ndarray]], list[np.ndarray]]] = {
     "broadcast_in_dim": _broadcast,
@@ -50,7 +55,7 @@ MOVES: dict[str, Callable[[Any, list[np.ndarray]], list[np.ndarray]]] = {
     "squeeze": lambda params, some: [np.squeeze(some[0], params["dimensions"])],
     "stack": lambda params, some: [np.stack(some, params["axis"])],
     "transpose": lambda params, some: [some[0].transpose(params["permutation"])],
-    "unstack": lambda params, some: list(np.moveaxis(some[0], params["axis"], 0)),
+    "unstack": _unstack,
 }
 
 #: Those that take numbers from places that are operands too.

@@ -34,8 +34,11 @@ def solved(
     scale: tuple[Any, ...],
     damping: Any,
     stuck: list[Any],
-) -> list[Any]:
-    """``d`` with ``(J^T J + lambda D^2) d = -J^T r``; what is stuck stays."""
+) -> tuple[list[Any], Any]:
+    """``d`` with ``(J^T J + lambda D^2) d = -J^T r``; what is stuck stays.
+
+    And the least squared pivot of the matrix, in units of D^2.
+    """
     size = len(slope)
     root = [jnp.sqrt(s) for s in scale]
     A = []
@@ -48,7 +51,7 @@ def solved(
                 if stuck[h] is not None:
                     value = jnp.where(stuck[h], float(i == j), value)
             A.append(value)
-    L, _ = cholesky(A, size)
+    L, least = cholesky(A, size)
     z: list[Any] = []
     for i in range(size):
         value = -slope[i] / root[i]
@@ -61,7 +64,7 @@ def solved(
         for k in range(i + 1, size):
             value = value - L[place(k, i)] * d[k]
         d[i] = value / L[place(i, i)]
-    return [value / r for value, r in zip(d, root, strict=True)]
+    return [value / r for value, r in zip(d, root, strict=True)], least
 
 
 def inverse(L: list[Any], root: list[Any], size: int) -> list[Any]:
