@@ -76,6 +76,7 @@ def converge(
     - COST_CONVERGED: the fit is exact, or what a step could still gain is below rounding.
     - STEP_CONVERGED: the step is below the rounding of the parameters.
     - STALLED: the same, but only because lambda has grown, as in front of a cliff.
+    - NON_FINITE: the start is not finite, or squares are beyond the range of the precision.
 
     A ``linear`` model is solved by one undamped step, unless its Jacobian is nearly singular.
 
@@ -90,6 +91,12 @@ def converge(
         return eps * problem.magnitude(params_of(at))
 
     same_everywhere = noise_at(at) if problem.loss is None else None
+    is_data = problem.has_data()
+
+    def is_lost(cost: Array, noise: Array) -> Array:
+        """Whether squares are too small for the precision: it looks as if the fit were exact."""
+        of = jnp.finfo(at.dtype)
+        return (noise**2 < of.tiny) & is_data & (cost < of.tiny / of.eps)
 
     def held(at: Array, of: Triangle) -> Array | None:
         """Which numbers stand at a bound with the cost falling beyond it."""
@@ -141,7 +148,8 @@ def converge(
         )
         trust = jax.tree.map(lambda a, b: jnp.where(is_first, a, b), now.trust, judged)
         ends = {
-            Status.NON_FINITE: is_first & ~is_finite,
+            Status.NON_FINITE: (is_first & ~(is_finite & jnp.isfinite(noise)))
+            | is_lost(here.cost, noise),
             Status.GRADIENT_BELOW_TOLERANCE: is_better & has_arrived(here.cost, left, noise),
             Status.COST_CONVERGED: (here.cost <= (4 * noise) ** 2)
             | (~is_better & is_finite & (left**2 <= rounding)),

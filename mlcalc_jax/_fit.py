@@ -67,8 +67,8 @@ def fit(
     under another ``loss``. Compiled once for a model and shapes of data: other data, another start
     or other bounds compile nothing. Works under ``jit`` and ``vmap``, and ``grad`` differentiates
     parameters, standard errors and covariance by the data, by fixed parameters and by what the
-    model closes over (implicit function theorem; first derivatives only, NaN where the data do not
-    determine the parameters).
+    model closes over (implicit function theorem; of any order, NaN where the data do not determine
+    the parameters).
 
     A descent by Levenberg-Marquardt that stalls, or ends where the data do not determine the
     parameters, is tried once more from the same start with next to no damping; the lower end
@@ -87,7 +87,9 @@ def fit(
         y_covariance: covariance matrix of ``y``, in place of ``sigma``.
         mask: which points count, broadcast against ``y``.
         loss: one of :mod:`mlcalc_jax.losses`, or its name: "soft_l1", "huber", "cauchy", "arctan",
-            "poisson".
+            "poisson". Standard errors under a robust one are rough, from the curvature of the cost
+            and the cost a degree of freedom: measured, a third too small to two thirds too large;
+            :meth:`Fit.bootstrap` knows better.
         bounds: a (low, high) pair for each leaf, in a tree like ``params``; of a mapping, only
             those that are bounded. None or infinity for an open end. Never traced.
         fixed: names of the parameters to leave at their start, or a tree of booleans.
@@ -457,7 +459,7 @@ def _implicit(
 ) -> Array:
     """``at``, with the derivatives of the optimum: ``d at = -H^-1 dg``, g the gradient there.
 
-    They are NaN unless the curvature ``is_regular``.
+    And theirs, of any order. They are NaN unless the curvature ``is_regular``.
     """
 
     def cost(at: Array) -> Array:
@@ -465,24 +467,20 @@ def _implicit(
 
     # Backwards, a masked point where the model has no derivative would make 0 times NaN.
     slope = jax.grad(cost) if problem.mask is None else jax.jacfwd(cost)
-    g, H = slope(at), jax.lax.stop_gradient(jax.jacfwd(slope)(at))
-    if limits is not None:
-        stays = (at <= limits[0]) | (at >= limits[1])
-        g = jnp.where(stays, 0, g)
-        H = jnp.where(stays[:, None] | stays[None], jnp.eye(at.size, dtype=at.dtype), H)
-    H = jnp.where(is_regular, H, jnp.eye(at.size, dtype=at.dtype))
-    return differentiable_if(is_regular, at - jnp.linalg.solve(H, _zero_that_moves_as(g)))
+    end = jax.lax.stop_gradient(at)
 
+    def vanishing(at: Array) -> Array:
+        # Where H is singular another matrix takes its place, that the NaN find their way.
+        g = jnp.where(is_regular, slope(at), slope(end) + at - end)
+        if limits is None:
+            return g
+        return jnp.where((end <= limits[0]) | (end >= limits[1]), at - end, g)
 
-@jax.custom_jvp
-def _zero_that_moves_as(values: Array) -> Array:
-    """0, even of NaN, with the derivative of the values."""
-    return jnp.zeros_like(values)
+    def solved(linear: Callable[[Array], Array], of: Array) -> Array:
+        return jnp.linalg.solve(jax.jacfwd(linear)(of), of)
 
-
-@_zero_that_moves_as.defjvp
-def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    return _zero_that_moves_as(*primals), tangents[0]
+    root = jax.lax.custom_root(vanishing, end, lambda _, at: at, solved)
+    return differentiable_if(is_regular, root)
 
 
 def _predicted(problem: LeastSquares, params: Params) -> Array:

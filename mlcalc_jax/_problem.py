@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from . import _check
 from ._pointwise import is_pointwise
@@ -188,6 +188,10 @@ class LeastSquares:
         if self.loss is not None:
             y = y * self.loss.weights(self._residuals(params), y)[1]
         return jnp.linalg.norm(jnp.ravel(y))
+
+    def has_data(self) -> Bool[Array, ""]:
+        """Whether any y that counts is not 0."""
+        return jnp.any(self._counted(self.y) != 0)
 
     def points_that_count(self) -> Any:
         """How many residuals there are, the masked ones left out."""

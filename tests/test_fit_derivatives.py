@@ -174,3 +174,24 @@ def test_what_cannot_be_traced_says_so(traced: Callable[[Any], Any], message: st
     """Outside fact: the documented errors."""
     with pytest.raises(ValueError, match=message):
         jax.jit(traced)(2.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bounds", [None, {"offset": (0.55, 0.6)}])
+def test_second_derivatives(bounds: Any) -> None:
+    """Outside fact: differences of first derivatives, forwards and backwards."""
+    y = mc.models.gaussian_peak(PEAK, jnp.asarray(X)) + 0.1 * NOISE
+    start = PEAK if bounds is None else PEAK | {"offset": 0.57}
+    along = jnp.asarray(np.random.default_rng(3).normal(size=30))
+
+    def found(y: Any) -> Any:
+        fit = mc.fit(mc.models.gaussian_peak, start, X, y, bounds=bounds)
+        return fit.params["sigma"] + fit.stderr["mu"]
+
+    h = 1e-4
+    slope = jax.grad(found)
+    expected = (slope(y + h * along) - slope(y - h * along)) / (2 * h)
+    assert jnp.max(jnp.abs(expected)) > 1e-3
+    for of in (slope, jax.jacfwd(found)):
+        second = jax.jvp(of, (y,), (along,))[1]
+        assert_allclose(second, expected, rtol=1e-4, atol=1e-6)

@@ -351,7 +351,7 @@ def test_the_last_step_goes_where_it_may_be_trusted(dtype: Any) -> None:
     p = {name: values.astype(float)[found.success, None] for name, values in found.params.items()}
     bell = np.exp(-(((X - p["mu"]) / p["sigma"]) ** 2) / 2)
     chi_squared = ((p["amplitude"] * bell + p["offset"] - y[found.success]) ** 2).sum(axis=1)
-    assert found.success.mean() > 0.5
+    assert found.success.sum() > 500
     assert_allclose(found.chi_squared[found.success], chi_squared, rtol=1e-3)
 
 
@@ -732,3 +732,22 @@ def test_results_have_memory_of_their_own(fits: int) -> None:
         array[...] = k
     for k, name in enumerate(wanted):
         assert (found[name] == k).all()
+
+
+def test_a_start_at_a_bound_is_polished() -> None:
+    """0.1 in float32 is more than 0.1."""
+    y, start = peaks(4)
+    y = y.astype(np.float32)
+    y[1] = np.nan
+    found = mc.fit_many(
+        mc.models.gaussian_peak, start | {"offset": 0.1}, X, y, bounds={"offset": (-1, 0.1)},
+        polish=True,
+    )  # fmt: skip
+    assert_array_equal(found.success, [True, False, True, True])
+
+
+def test_x_may_be_a_list() -> None:
+    y, start = peaks(3)
+    found = mc.fit_many(mc.models.gaussian_peak, start, X.tolist(), y)
+    expected = mc.fit_many(mc.models.gaussian_peak, start, X, y)
+    assert_array_equal(found.params["mu"], expected.params["mu"])

@@ -21,7 +21,7 @@ from .._run import Config as Common
 from .._run import Run, main, say
 from ._many_peers import NAMES, best, peers
 
-PEAK, SPOT = "peak", "spot"
+PEAK, SPOT, CUBIC, CUBIC_BY_HAND = "peak", "spot", "cubic", "cubic by hand"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ def experiment(config: Config, run: Run) -> str | None:
 
     def note(what: str, way: str, points: int, batch: int, rate: float, **more: Any) -> None:
         row = {"what": what, "way": way, "points": points, "fits": batch, "rate": rate}
-        rows.append({**row, "megabytes": None, **more})
+        rows.append({**row, "evaluations": None, "megabytes": None, **more})
         memory = f", {more['megabytes']:,.0f} MB" if "megabytes" in more else ""
         say(f"{what}, {points} points, {batch:,} fits, {way}: {rate:,.0f} a second{memory}")
 
@@ -65,10 +65,14 @@ def experiment(config: Config, run: Run) -> str | None:
         ("peak", PEAK, 25, np.float32, {}),
         ("peak in float64", PEAK, 25, np.float64, {}),
         ("peak in float64, tolerance of float32", PEAK, 25, np.float64, {"tolerance": 1e-4}),
+        ("cubic, models.polynomial", CUBIC, 25, np.float32, {}),
+        ("cubic, by hand", CUBIC_BY_HAND, 25, np.float32, {}),
     ):  # fmt: skip
         run.doing(what)
         case = Case(config.seed, kind, fits, points, dtype)
-        note(what, "fit_many", points, fits, fits / best(case.go(**options), config.repeats))
+        go = case.go(**options)
+        rate, evaluations = fits / best(go, config.repeats), float(go().iterations.mean())
+        note(what, "fit_many", points, fits, rate, evaluations=evaluations)
     for points in (25,) if config.quick else (8, 16, 25, 50, 120, 250, 500):
         few = max(fits * 25 // max(points, 25), 1)
         case = Case(config.seed, PEAK, few, points, np.float32)
@@ -146,12 +150,18 @@ class Case:
 
     def __init__(self, seed: int, kind: str, fits: int, points: int, dtype: Any) -> None:
         rng = np.random.default_rng(seed)
-        make = _spots if kind == SPOT else _peaks
+        make = {SPOT: _spots, PEAK: _peaks}.get(kind, _cubics)
         x, y, start = make(rng, fits, int(points**0.5) if kind == SPOT else points)
         self.x = jax.tree.map(lambda axis: axis.astype(dtype), x)
         self.y = y.astype(dtype)
-        self.start = {name: values.astype(dtype) for name, values in start.items()}
-        self.model = mc.models.gaussian_2d if kind == SPOT else mc.models.gaussian_peak
+        self.start = jax.tree.map(lambda values: values.astype(dtype), start)
+        models: dict[str, Callable[[Any, Any], Any]] = {
+            PEAK: mc.models.gaussian_peak,
+            SPOT: mc.models.gaussian_2d,
+            CUBIC: mc.models.polynomial,
+            CUBIC_BY_HAND: _cubic,
+        }
+        self.model = models[kind]
 
     def spoil(self, every: int) -> None:
         """Nothing but noise in some of the rows, with starts far away."""
@@ -285,6 +295,19 @@ def _peaks(rng: Any, fits: int, points: int) -> tuple[Any, np.ndarray, dict[str,
     y = truth["amplitude"][:, None] * np.exp(-(u**2) / 2) + truth["offset"][:, None]
     y += rng.normal(0, 0.3, y.shape)
     return x, y, {k: v * rng.uniform(0.85, 1.15, fits) for k, v in truth.items()}
+
+
+def _cubic(params: Any, x: Any) -> Any:
+    a, b, c, d = params["coefficients"]
+    return a + x * (b + x * (c + x * d))
+
+
+def _cubics(rng: Any, fits: int, points: int) -> tuple[Any, np.ndarray, dict[str, Any]]:
+    x = np.linspace(-1, 1, points)
+    truth = rng.normal(0, 1, (4, fits))
+    y = np.einsum("kp,kf->fp", x ** np.arange(4)[:, None], truth)
+    y += rng.normal(0, 0.1, y.shape)
+    return x, y, {"coefficients": list(truth + rng.normal(0, 0.5, truth.shape))}
 
 
 def _spots(rng: Any, fits: int, side: int) -> tuple[Any, np.ndarray, dict[str, np.ndarray]]:

@@ -164,7 +164,8 @@ class Descent(ABC):
             [block[name][k] for k in free] for name in ("low", "high", "held")
         )
         self.is_robust = self.loss is not None and not isinstance(self.loss, Poisson)
-        self.size_of_y = jnp.sqrt(self.added(self._squares_of_y)[0])
+        squares, sizes = self.added(self._sizes_of_y)
+        self.size_of_y, self.is_data = jnp.sqrt(squares), sizes > 0
 
     @abstractmethod
     def added(self, terms: Terms) -> list[Array]:
@@ -194,9 +195,10 @@ class Descent(ABC):
         """The same, of terms that many sums are made of."""
         return terms
 
-    def _squares_of_y(self, of: Points) -> list[Array]:
+    def _sizes_of_y(self, of: Points) -> list[Array]:
         y = of.counted_y
-        return [(jnp.sqrt(y) if isinstance(self.loss, Poisson) else of.weighed(y)) ** 2]
+        size = jnp.sqrt(y) if isinstance(self.loss, Poisson) else of.weighed(y)
+        return [size**2, jnp.abs(size)]
 
     def descended(self) -> dict[str, Any]:
         """Go until every lane has stopped, and describe what each has found.
@@ -399,6 +401,12 @@ class Descent(ABC):
         """Where a descent has arrived: the square of the part of r that is left to reach."""
         return jnp.maximum(self.tolerance**2 * sums.cost, (self.eps * self._size(sums)) ** 2)
 
+    def _is_lost(self, sums: _Sums) -> Array:
+        """Whether squares are too small for the precision: it looks as if the fit were exact."""
+        of = jnp.finfo(self.dtype)
+        is_small = (self.eps * self._size(sums)) ** 2 < of.tiny
+        return is_small & self.is_data & (sums.cost < of.tiny / of.eps)
+
     def _has_nowhere_to_go(self, last: _State) -> Array:
         """Whether the undamped step promises less than rounding hides.
 
@@ -439,7 +447,7 @@ class Descent(ABC):
         is_singular = (least <= 8 * size * self.eps) | lost | ~is_exact
         variance = reduced(last.sums.cost, freedoms)
         variance = jnp.ones_like(variance) if settings.absolute_sigma else variance
-        is_bad = last.status == Status.NON_FINITE
+        is_bad = (last.status == Status.NON_FINITE) | self._is_lost(last.sums)
         is_known = ~is_singular & ~is_bad & (freedoms >= 0)
         variance = jnp.where(is_known, variance, jnp.nan)
         status = jnp.where(
@@ -448,6 +456,7 @@ class Descent(ABC):
             last.status,
         ).astype(jnp.int32)
         ended = jnp.where(is_singular & has_converged(status), Status.SINGULAR, status)
+        ended = jnp.where(is_bad, Status.NON_FINITE, ended)
 
         def entry(i: int, j: int) -> Array:
             value = inverted[place(max(i, j), min(i, j))] * variance
