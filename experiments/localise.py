@@ -112,7 +112,7 @@ def experiment(config: Config, run: Run) -> str | None:
     place = column + likeliest.params["x0"], row + likeliest.params["y0"]
     run.figure(_reconstruction(movie, frame, place, likeliest, config), "localise")
     run.figure(_precision(rows), "precision")
-    run.figure(_maps(likeliest, (column, row)), "maps")
+    run.figure(_maps(likeliest, usable(likeliest), place, (column, row)), "maps")
     if share < LEAST:
         return f"only {share:.1%} of the spots could be used: the others may scatter more"
     ratio = ratios["maximum likelihood"]
@@ -257,16 +257,16 @@ def by_brightness(
 
 def _reconstruction(movie: Any, frame: Any, place: Any, found: Any, config: Config) -> Any:
     """A frame with its spots, the sum of all frames, and the places of all molecules."""
-    figure = mc.plots.figure(11, 4.1)
+    figure = mc.plots.figure(12.5, 4.1)
     one, summed, sharp = figure.subplots(1, 3)
     side, good = config.side, found.success & inside(found, config)
     shown = int(np.bincount(frame).argmax())
     show = {"cmap": "gray", "interpolation": "nearest"}
-    one.imshow(movie[shown], **show)
+    _with_bar(one, one.imshow(movie[shown], **show), "photons in a pixel")
     here = frame == shown
     one.plot(*(p[here & good] for p in place), "o", mfc="none", mec="#E69F00", ms=11)
     one.set_title(f"frame {shown}, and what was found in it")
-    summed.imshow(movie.sum(axis=0), **show)
+    _with_bar(summed, summed.imshow(movie.sum(axis=0), **show), "photons in a pixel, all frames")
     summed.set_title(f"sum of all {len(movie):,} frames")
     zoom = 5
     counts, _, _ = np.histogram2d(
@@ -274,11 +274,19 @@ def _reconstruction(movie: Any, frame: Any, place: Any, found: Any, config: Conf
     )
     extent = -0.5, side - 0.5, side - 0.5, -0.5
     most = np.quantile(counts[counts > 0], 0.98) if counts.any() else 1
-    sharp.imshow(counts, cmap="magma", vmax=most, extent=extent, interpolation="nearest")
+    drawn = sharp.imshow(counts, cmap="magma", vmax=most, extent=extent, interpolation="nearest")
+    is_cut = "max" if counts.max() > most else "neither"
+    _with_bar(sharp, drawn, f"counts in a bin of 1/{zoom} pixel", is_cut)
     sharp.set_title(f"{good.sum():,} fitted positions")
     for ax in (one, summed, sharp):
-        ax.set(xlabel="x / pixels", ylabel="y / pixels")
+        ax.set(xlabel="x / pixels")
+    one.set(ylabel="y / pixels")
     return figure
+
+
+def _with_bar(ax: Any, drawn: Any, label: str, extend: str = "neither") -> None:
+    """Say beside an image what its colours mean."""
+    ax.figure.colorbar(drawn, cax=ax.inset_axes((1.03, 0, 0.05, 1)), label=label, extend=extend)
 
 
 def _precision(rows: list[dict[str, Any]]) -> Any:
@@ -309,20 +317,30 @@ def _column(rows: list[dict[str, Any]], name: str, key: str) -> np.ndarray:
     return np.array([row[key] for row in rows if row["fit"] == name])
 
 
-def _maps(found: mc.ManyFits, where: Any) -> Any:
-    """Width, height, offset and status over the field of view."""
+def _maps(found: mc.ManyFits, used: Any, place: Any, pixel: Any) -> Any:
+    """Height, width and offset where usable fits found their spot; status, of the others as well.
+
+    The others are where they were cut out.
+    """
     figure = mc.plots.figure(10, 8)
     axes = figure.subplots(2, 2)
+    usable, where = _some(found, used), (place[0][used], place[1][used])
     for ax, name, unit in (
         (axes[0, 0], "amplitude", "photons"),
         (axes[0, 1], "sigma", "pixels"),
         (axes[1, 0], "offset", "photons"),
     ):
-        mc.plots.parameter_map(found, name, where, unit=unit, length_unit="pixels", ax=ax)
-    mc.plots.status_map(found, where, length_unit="pixels", ax=axes[1, 1])
+        mc.plots.parameter_map(usable, name, where, unit=unit, length_unit="pixels", ax=ax)
+    both = tuple(np.where(used, fitted, cut) for fitted, cut in zip(place, pixel, strict=True))
+    mc.plots.status_map(found, both, length_unit="pixels", ax=axes[1, 1])
     for ax in axes.flat:
         ax.invert_yaxis()
     return figure
+
+
+def _some(found: mc.ManyFits, which: Any) -> mc.ManyFits:
+    """Those fits."""
+    return mc.ManyFits(**jax.tree.map(lambda values: values[which], vars(found)))
 
 
 if __name__ == "__main__":

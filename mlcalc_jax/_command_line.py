@@ -18,6 +18,7 @@ from ._options import (
     BAD_INPUT,
     CONVERGED,
     NOT_CONVERGED,
+    STOPPED,
     limits,
     list_of_models,
     model_of,
@@ -29,23 +30,42 @@ from ._problem import model_name
 from ._result import Fit
 from .calculus import expression
 
+#: What messages for Python say, and what to say here.
+_WORDS = {"give params, the start": "give the start with --start"}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns 0, 1 if a fit did not converge, 2 for input it cannot use."""
+    """Run a command; returns 0, 1 if a fit did not converge, 2 for input it cannot use.
+
+    Of many fits, 1 if none converged. Ctrl-C ends it with 130.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
     run = {"fit": _fit, "fit-many": _command_many.run, "explore": _explore}.get(options.command)
     if run:
         try:
             return run(options)
+        except BrokenPipeError:  # no error of the input: whoever read the output has gone
+            raise
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            return STOPPED
         except (ValueError, TypeError, OSError, ImportError, NotImplementedError) as error:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"error: {_said(error)}", file=sys.stderr)
             return BAD_INPUT
     if options.command == "models":
         print(list_of_models())
     else:
         parser.print_help()
     return 0
+
+
+def _said(error: Exception) -> str:
+    """An error on one line, in the words of the options."""
+    text = " ".join(str(error).split())
+    for word, option in _WORDS.items():
+        text = text.replace(word, option)
+    return text
 
 
 def _parser() -> argparse.ArgumentParser:

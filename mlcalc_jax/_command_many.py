@@ -1,20 +1,27 @@
 """``python -m mlcalc_jax fit-many``: a stack of spectra, spots or pixels, fitted onto the disk."""
 
 import argparse
+import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ._many import ManyFits, fit_many
+from ._many._store import local
 from ._options import CONVERGED, NOT_CONVERGED, STOPPED, limits, model_of, names, numbers
 
 
 def add_to(commands: Any) -> None:
     """Add the command and its options to a parser's commands."""
     add = commands.add_parser(
-        "fit-many", help="fit a model to every row, spot or pixel of a stack"
+        "fit-many",
+        help="fit a model to every row, spot or pixel of a stack",
+        description="Fit a model to every row, spot or pixel of a stack; returns 0, 1 if no fit "
+        "converged, 2 for input it cannot use or a disk it cannot write to, 130 if it was stopped "
+        "by Ctrl-C: --resume then carries on.",
     ).add_argument
     add(
         "file",
@@ -50,29 +57,63 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Fit, with a bar on a terminal; print the report, and draw maps of an image."""
+    out = local(options.out or f"fits-{options.file.stem}.zarr").absolute()
+    try:
+        return _run(options, out)
+    except KeyboardInterrupt:
+        print(f"stopped{_kept(out)}", file=sys.stderr)
+        return STOPPED
+
+
+def _run(options: argparse.Namespace, out: Path) -> int:
     y = _array(options.file)
     image = y.shape[:-1] if options.pixels else None
     if image is not None and len(image) < 2:
         raise ValueError(f"--pixels needs (rows, columns, points), got shape {y.shape}")
-    out = (options.out or Path(f"fits-{options.file.stem}.zarr")).expanduser().absolute()
     picture = out.with_name(f"{out.name}.png") if image is not None and len(image) == 2 else None
     if picture and picture.exists() and not out.exists():  # else it is of the run to carry on with
         raise ValueError(f"{picture.name} exists: choose another --out, or move it away")
+    found = _fitted(options, out, y, image)
+    print(found.report())
+    print(f"\nresults: {out.name}")
+    if image is not None and picture is not None:
+        later = f"; {out.name} has every fit, and --resume draws the maps"
+        try:
+            _draw(found, image, picture)
+        except KeyboardInterrupt:
+            print(f"stopped{later}", file=sys.stderr)
+            return STOPPED
+        except OSError as error:
+            raise OSError(f"{error}{later}") from error
+        print(f"maps: {picture.name}")
+    if not found.success.any():
+        print("error: no fit has converged", file=sys.stderr)
+        return NOT_CONVERGED
+    return CONVERGED
+
+
+def _fitted(
+    options: argparse.Namespace, out: Path, y: Any, image: tuple[int, ...] | None
+) -> ManyFits:
+    """The fits; what was done before the disk was full is kept."""
 
     def of_fits(file: Path) -> Any:
         """Of one fit, or of all as y is."""
         array = _array(file)
         return _Pixels(array) if image is not None and array.shape == y.shape else array
 
+    rows = y if image is None else _Pixels(y)
+    x = _predictors(options.x, rows, of_fits)
+    sigma, mask = (of_fits(f) if f else None for f in (options.sigma, options.mask))
     try:
-        found = fit_many(
+        return fit_many(
             model_of(options.model),
             numbers("start", options.start) if options.start else None,
-            _predictors(options.x, y if image is None else _Pixels(y), of_fits),
-            y if image is None else _Pixels(y),
-            of_fits(options.sigma) if options.sigma else None,
+            x,
+            rows,
+            sigma,
             absolute_sigma=options.absolute_sigma,
-            mask=of_fits(options.mask) if options.mask else None,
+            mask=mask,
             loss=options.loss,
             bounds=limits(options.bounds) if options.bounds else None,
             fixed=names(options.fixed) if options.fixed else (),
@@ -82,23 +123,19 @@ def run(options: argparse.Namespace) -> int:
             polish=options.polish,
             out=out,
             resume=options.resume,
-            progress=sys.stderr.isatty(),
+            progress=sys.stderr.isatty() and find_spec("tqdm") is not None,
         )
     except FileExistsError:
         raise ValueError(f"{out.name} exists: --resume carries on with it") from None
-    except KeyboardInterrupt:
-        kept = f"; {out.name} has what is done, and --resume carries on" if out.exists() else ""
-        print(f"stopped{kept}", file=sys.stderr)
-        return STOPPED
-    print(found.report())
-    print(f"\nresults: {out.name}")
-    if image is not None and picture is not None:
-        _draw(found, image, picture)
-        print(f"maps: {picture.name}")
-    if not found.success.any():
-        print("error: no fit has converged", file=sys.stderr)
-        return NOT_CONVERGED
-    return CONVERGED
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise OSError(f"{error}{_kept(out)}") from error
+
+
+def _kept(out: Path) -> str:
+    """What there is, if anything, when a run ends too soon."""
+    return f"; {out.name} has what is done, and --resume carries on" if out.exists() else ""
 
 
 class _Pixels:
@@ -122,7 +159,7 @@ def _array(file: Path) -> Any:
     if not file.exists():
         raise FileNotFoundError(f"there is no {file.name}")
     if file.suffix == ".npy":
-        return np.load(file, mmap_mode="r")
+        return _memory_map(file)
     try:
         import zarr
     except ImportError as error:
@@ -131,6 +168,17 @@ def _array(file: Path) -> Any:
         return zarr.open_array(file, mode="r")
     except Exception as error:
         raise ValueError(f"{file.name} is neither a .npy file nor a Zarr array") from error
+
+
+def _memory_map(file: Path) -> np.ndarray:
+    try:
+        array = np.load(file, mmap_mode="r")
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{file.name} is cut short, or no .npy file of numbers") from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise ValueError(f"{file.name} holds several arrays: save each as a .npy file")
+    return array
 
 
 def _predictors(files: str | None, y: Any, of_fits: Any) -> Any:
@@ -143,6 +191,7 @@ def _predictors(files: str | None, y: Any, of_fits: Any) -> Any:
 
 
 def _draw(found: ManyFits, image: tuple[int, int], file: Path) -> None:
+    """Maps in a file that is either whole or as it was."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -158,4 +207,9 @@ def _draw(found: ManyFits, image: tuple[int, int], file: Path) -> None:
         plots.status_map(found, image, ax=axes[len(parameters)])
         for ax in axes[len(parameters) + 1 :]:
             ax.remove()
-        figure.savefig(file)
+        part = file.with_name(f".{file.name}.{os.getpid()}")
+        try:
+            figure.savefig(part, format="png")
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)

@@ -1,8 +1,14 @@
 """``python -m mlcalc_jax fit-many``: stacks of spectra, spots and pixels."""
 
+import errno
+import os
+import pickle
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import mlcalc_jax as mc
 from mlcalc_jax._command_line import main
+from mlcalc_jax._many import _run
 
 from .cases import arrays
 
@@ -98,14 +105,46 @@ def test_carries_on_only_when_told(folder: Path, capsys: pytest.CaptureFixture[s
     assert "fits-spots.zarr exists: --resume carries on" in capsys.readouterr().err
     assert main([*SPOTS, "--resume"]) == 0
     assert main([*SPOTS, "--resume", "--steps", "7"]) == 2
-    assert "another steps: 100, and not 7" in capsys.readouterr().err
+    assert "made with other settings: steps: 100, and not 7" in capsys.readouterr().err
 
 
+def _ending_with(error: BaseException) -> Callable[..., Iterator[Any]]:
+    """Fits that end so after the first window."""
+    windows = _run.windows
+
+    def some(*given: Any) -> Iterator[Any]:
+        yield from islice(windows(*given), 1)
+        raise error
+
+    return some
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "stopped"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "No space left on device"),
+    ],
+)
 def test_stopped(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    error: BaseException, code: int, message: str,
+) -> None:  # fmt: skip
+    """Ctrl-C, or a full disk: a code, and how to carry on."""
+    monkeypatch.setattr(_run, "_MOST_FITS", 4)  # windows of 32 fits
+    with monkeypatch.context() as patched:
+        patched.setattr(_run, "windows", _ending_with(error))
+        assert main(SPOTS) == code
+    said = capsys.readouterr().err
+    assert f"{message}; fits-spots.zarr has what is done, and --resume carries on\n" in said
+    assert mc.ManyFits.open("fits-spots.zarr").success.sum() == 32
+    assert main([*SPOTS, "--resume"]) == 0
+
+
+def test_stopped_before_anything_was_done(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C: code 130, and how to carry on."""
-    from mlcalc_jax._many import _run
+    """There is nothing to carry on with, and nothing in the way."""
 
     def stop(*args: object) -> None:
         raise KeyboardInterrupt
@@ -113,8 +152,93 @@ def test_stopped(
     with monkeypatch.context() as patched:
         patched.setattr(_run, "windows", stop)
         assert main(SPOTS) == 130
-    assert "stopped; fits-spots.zarr has what is done, and --resume" in capsys.readouterr().err
-    assert main([*SPOTS, "--resume"]) == 0
+    assert capsys.readouterr().err == "stopped\n"
+    assert main(SPOTS) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (OSError("full"), 2)])
+def test_stopped_while_maps_are_drawn(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    error: BaseException, code: int,
+) -> None:  # fmt: skip
+    """The fits are there; the maps are drawn the next time, and are whole or not there."""
+
+    def stop(*args: object, **options: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mc.plots, "status_map", stop)
+        assert main(PIXELS) == code
+    said = capsys.readouterr().err
+    assert "; fits-image.zarr has every fit, and --resume draws the maps\n" in said
+    assert not list(folder.glob("*fits-image.zarr.png*"))
+    assert main([*PIXELS, "--resume"]) == 0
+    assert (folder / "fits-image.zarr.png").exists()
+
+
+def test_stopped_elsewhere(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No traceback."""
+
+    def stop(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mc.data, "read_columns", stop)
+    assert main(["fit", "a.csv", "--x", "a", "--y", "b", "--model", "line"]) == 130
+    assert capsys.readouterr().err == "stopped\n"
+
+
+def test_a_run_that_failed_is_in_nobodys_way(folder: Path) -> None:
+    """Its data are no counts; by least squares they are fitted with no further word."""
+    np.save("image.npy", np.load("image.npy") - 1)
+    assert main([*PIXELS, "--loss", "poisson", "--start", "amplitude=5,rate=1,offset=0"]) == 2
+    assert main(PIXELS) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes end in another way")
+@pytest.mark.parametrize("arguments", [["models"], ["fit-many", "--help"]])
+def test_nobody_reads_on(arguments: list[str]) -> None:
+    """As with ``| head``: no complaint."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "mlcalc_jax", *arguments], stdout=write, stderr=subprocess.PIPE,
+            env={"PYTHONPATH": str(Path(__file__).parent.parent)},
+        )  # fmt: skip
+    finally:
+        os.close(write)
+    assert done.stderr == b""
+    assert done.returncode == 141
+
+
+def test_exit_codes_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """All four of them."""
+    with pytest.raises(SystemExit):
+        main(["fit-many", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for code in ("returns 0,", "1 if no fit converged", "2 for input", "130 if it was stopped"):
+        assert code in said
+
+
+def test_without_tqdm_there_is_no_bar(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal, and the run goes on."""
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(SPOTS) == 0
+
+
+@pytest.fixture
+def wrong_files(folder: Path) -> None:
+    """Files that are no arrays of numbers, and a link to itself."""
+    (folder / "empty.npy").touch()
+    (folder / "cut.npy").write_bytes((folder / "spots.npy").read_bytes()[:300])
+    (folder / "pickled.npy").write_bytes(pickle.dumps([1.0]))
+    (folder / "several.npy").write_bytes((folder / "truth.npz").read_bytes())
+    (folder / "loop").symlink_to("loop")
 
 
 @pytest.mark.parametrize(
@@ -134,6 +258,13 @@ def test_stopped(
         ([*SPOTS, "--steps", "0"], "steps"),
         ([*SPOTS, "--sigma", "time.npy"], "takes no sigma"),
         ([*SPOTS, "--out", "time.npy/a.zarr"], "time.npy is a file"),
+        ([*SPOTS, "--out", "loop"], "loop is, or lies in, a link to itself"),
+        ([*SPOTS, "--out", "s3://bucket/a.zarr"], "got an address of s3://"),
+        (["fit-many", "empty.npy", *SPOTS[2:]], "empty.npy is cut short, or no .npy file"),
+        (["fit-many", "cut.npy", *SPOTS[2:]], "cut.npy is cut short, or no .npy file"),
+        (["fit-many", "pickled.npy", *SPOTS[2:]], "pickled.npy is cut short, or no .npy file"),
+        (["fit-many", "several.npy", *SPOTS[2:]], "several.npy holds several arrays"),
+        ([*SPOTS[:3], "polynomial"], "no guess of its own: give the start with --start"),
         ([*SPOTS, "--fixed", "x0, y0, sigma,amplitude,offset"], "every parameter is fixed"),
         ([*PIXELS, "--out", "image"], "image.png exists: choose another --out"),
         (
@@ -142,6 +273,7 @@ def test_stopped(
         ),
     ],
 )
+@pytest.mark.usefixtures("wrong_files")
 def test_wrong_input(
     folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:

@@ -1,7 +1,8 @@
 """The front door: ``fit_many``."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,16 @@ import numpy as np
 from .. import _check
 from .._precision import holds_tracer
 from .._problem import hashed, model_name
-from .._progress import Progress, told
+from .._progress import Progress, shown, told
 from .._types import Model, Params
-from ..losses import Poisson
+from ..losses import NAMED, Poisson
 from . import _run
 from ._descent import Settings, results
-from ._fits import ManyFits
+from ._fits import ManyFits, meanings
 from ._input import Bounds, Input, checked, storable
 from ._memory import side_by_side
 from ._rows import Found
-from ._store import FORMAT, Store, digest, opened
+from ._store import FORMAT, Store, as_digest, digest, local, opened, plain
 
 
 def fit_many(
@@ -52,13 +53,16 @@ def fit_many(
     Fits that need more steps than most are gathered and carried on together. All cores of a CPU
     work, or all accelerators of the machine. On a GPU all of a descent is one kernel, a fit a
     thread, if the model works number by number, point by point, in functions that the compiler of
-    kernels knows (erf is none); any other goes as on a CPU, several times slower. A ``y`` that is
-    in the memory of a GPU stays there.
+    kernels knows (erf is none); any other goes as on a CPU, several times slower. Small arrays
+    within a model (``jnp.stack``, products of matrices, sums over them, loops of a known length)
+    are written out as numbers, here as there. A ``y`` that is in the memory of a GPU stays there.
 
     The normal equations square the condition number of the Jacobian: in float32 some 3 digits of a
     well-conditioned problem are exact, in float64 some 8; where that does not do, :func:`fit` is
     more careful. In float32 a fit ends where rounding hides what the cost could still fall; then
-    parameters are within some 0.005 of their standard errors, and these within 0.3 %.
+    parameters of a well-conditioned problem are within some 0.01 of their standard errors, and
+    these within 0.3 %; or within some ``eps |y|`` over the noise, if that is more. A fit of which
+    rounding spoils the standard errors by more than 3 % is SINGULAR.
 
     ``y``, ``sigma``, ``mask`` and an ``x`` of each fit may be larger than memory: anything with
     ``shape``, ``dtype`` and slices, such as a ``numpy.memmap`` or a Zarr array, is read window by
@@ -69,8 +73,9 @@ def fit_many(
 
     Args:
         model: a pure function ``f(params, x) -> y`` of one fit, points along the last axis.
-        params: the start, a pytree of numbers: one for all fits, or an array of one for each; None
-            asks the model for its own guess, fit by fit.
+        params: the start, a pytree of numbers: one for all fits, or an array of one for each, never
+            a vector of parameters (a list of numbers may be one); None asks the model for its own
+            guess, fit by fit.
         x: of one fit, (points,) or a pytree of them, for all; or (fits, points).
         y: (fits, points); of images (fits, height, width), with x, sigma and mask alike. Its dtype
             decides the precision; integers of up to 16 bits are computed in float32.
@@ -81,6 +86,7 @@ def fit_many(
             padded. What is masked may be NaN.
         loss: one of :mod:`mlcalc_jax.losses`, or its name: "soft_l1", "huber", "cauchy", "arctan",
             "poisson" (maximum likelihood for counts). Its numbers are those of all fits and points.
+            Standard errors under a robust loss are as rough as those of :func:`fit`.
         bounds: (low, high) by the name of a parameter, each a number or one for each fit; None for
             no bound.
         fixed: names of parameters that stay at their start; or a mapping of names to True, False or
@@ -101,7 +107,8 @@ def fit_many(
     Returns:
         the fits, as NumPy arrays, or as JAX arrays where ``y`` is in the memory of a GPU, or the
         arrays of the group. An all-masked fit, or one with fewer points than parameters, is
-        SINGULAR; one that is not finite at its start, data included, is NON_FINITE.
+        SINGULAR; one that is not finite at its start, data included, is NON_FINITE, and so is one
+        whose squares the precision cannot hold (in float32, y of 1e19, or residuals of 1e-17).
 
     Raises:
         TypeError: parameters or data that are not real numbers; a model that is no function;
@@ -168,10 +175,14 @@ class _Run:
         parts = [(k, min(k + size, data.fits)) for k in range(0, data.fits, size)]
         found = {} if data.is_on_device else side_by_side(self._arrays(), data.fits)
         pieces = []
-        for _, stop, some in self._windows(parts, lambda *part: _sliced(found, *part)):
-            if data.is_on_device:
-                pieces.append(some)
-            self.progress(stop, data.fits)
+        with (
+            shown(self.progress),
+            closing(self._windows(parts, lambda *part: _sliced(found, *part))) as windows,
+        ):
+            for _, stop, some in windows:
+                if data.is_on_device:
+                    pieces.append(some)
+                self.progress(stop, data.fits)
         if pieces:
             found = pieces[0] if len(pieces) == 1 else _joined(pieces)
         leaves = ([found[f"{what}/{name}"] for name in data.names] for what in ("params", "stderr"))
@@ -181,21 +192,28 @@ class _Run:
 
     def on_disk(self, path: Path, resume: bool) -> ManyFits:
         """All windows that are not there yet, in a Zarr group."""
+        path = local(path)
         data, (process, processes) = self.data, (jax.process_index(), jax.process_count())
         size, arrays = _run.window_size(data.points), self._arrays()
-        with Store(
-            path, self._described(), arrays, data.fits, size, resume, process, processes
-        ) as store:
+        settings, about = self._described(), self._about()
+        with (
+            Store(
+                path, settings, about, arrays, data.fits, size, resume, process, processes
+            ) as store,
+            shown(self.progress),
+        ):
             mine = list(store.windows())
             left = [part for part in mine if not (resume and store.is_done(*part))]
             total = sum(stop - start for start, stop in mine)
             done = total - sum(stop - start for start, stop in left)
             self.progress(done, total)
-            windows = self._windows(left, lambda start, stop: side_by_side(arrays, stop - start))
-            for start, stop, some in windows:
-                store.write(start, stop, jax.device_get(some))
-                done += stop - start
-                self.progress(done, total)
+            with closing(
+                self._windows(left, lambda start, stop: side_by_side(arrays, stop - start))
+            ) as windows:
+                for start, stop, some in windows:
+                    store.write(start, stop, jax.device_get(some))
+                    done += stop - start
+                    self.progress(done, total)
             store.finish()
         return opened(path)
 
@@ -211,7 +229,7 @@ class _Run:
 
     def _windows(
         self, parts: list[tuple[int, int]], place: _run.Place
-    ) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    ) -> Generator[tuple[int, int, dict[str, Any]], None, None]:
         """What windows have found, by the names of the arrays: on the host those of ``place``."""
         data = self.data
         for start, stop, found in _run.windows(
@@ -222,41 +240,60 @@ class _Run:
                     found = _named(tuple(data.names), data.free, stop - start, found)
             yield start, stop, found
 
+    def _about(self) -> dict[str, Any]:
+        """What another program needs to read the results, as JSON."""
+        from .. import __version__
+
+        names = self.data.names
+        return {
+            "mlcalc_jax": __version__,
+            "parameters": names,
+            "covariance_of": [names[k] for k in self.data.free],
+            "status_meanings": meanings(),
+        }
+
     def _described(self) -> dict[str, Any]:
-        """Everything the results depend on, as JSON."""
+        """Everything the results depend on, as JSON: what a user gives before what follows."""
         data, (tolerance, steps, polish) = self.data, self.options
-        of_each_fit = not data.has_shared_x
         weights = {
             name: None if array is None else digest(array, ends=array.ndim > 1)
             for name, array in (("sigma", data.sigma), ("mask", data.mask))
         }
-        limited = {
-            name: [None if end is None else digest(end) for end in pair]
-            for name, *pair in zip(data.names, data.low, data.high, strict=True)
-        }
-        held = [None if h is None else digest(h) for h in data.held]
         return {
             "format": FORMAT,
             "jax": jax.__version__,
             "device": jax.local_devices()[0].device_kind,
-            "model": f"{model_name(data.model)} {_code_of_model(data)}",
-            "parameters": data.names,
             "fits": data.fits,
+            "points": data.points,
             "dtype": data.dtype.name,
             "y": digest(data.y, ends=True),
-            "x": digest(*jax.tree.leaves(data.x), ends=of_each_fit),
-            "start": "guess" if data.guess else digest(*data.starts),
+            "x": digest(*jax.tree.leaves(data.x), ends=not data.has_shared_x),
+            "model": model_name(data.model),
+            "parameters": data.names,
+            "model_code": _code_of_model(data),
+            "start": "guess" if data.guess else self._by_name(map(plain, data.starts)),
             "sigma": weights["sigma"],
-            "absolute_sigma": self.settings.absolute_sigma,
             "mask": weights["mask"],
-            "loss": None if data.loss is None else _code_of_loss(data),
-            "bounds": limited,
-            "fixed": [[data.names[k] for k in range(len(data.names)) if k not in data.free], held],
+            "loss": None if data.loss is None else _name_of_loss(data.loss),
+            "loss_numbers": [plain(leaf) for leaf in jax.tree.leaves(data.loss)],
+            "loss_code": None if data.loss is None else _code_of_loss(data),
+            "absolute_sigma": self.settings.absolute_sigma,
+            "bounds": self._by_name(
+                [plain(low), plain(high)] for low, high in zip(data.low, data.high, strict=True)
+            ),
+            "fixed": self._by_name(
+                k not in data.free if held is None else digest(held)
+                for k, held in enumerate(data.held)
+            ),
             "covariance": self.settings.wants_covariance,
             "steps": steps,
             "tolerance": tolerance,
             "polish": polish,
         }
+
+    def _by_name(self, values: Iterable[Any]) -> dict[str, Any]:
+        """A setting of each parameter."""
+        return dict(zip(self.data.names, values, strict=True))
 
 
 def _sliced(arrays: dict[str, np.ndarray], start: int, stop: int) -> dict[str, np.ndarray]:
@@ -304,14 +341,19 @@ def _code_of_model(data: Input) -> str:
     )
 
 
+def _name_of_loss(loss: Any) -> str:
+    """Its name among those of the package, or that of its kind."""
+    kind: Any = jax.tree.structure(loss)
+    same = (name for name, make in NAMED.items() if jax.tree.structure(make()) == kind)
+    return next(same, type(loss).__name__)
+
+
 def _code_of_loss(data: Input) -> str:
-    """The kind of loss, a digest of what it computes, and its numbers."""
+    """A digest of what the loss computes."""
     r = jax.ShapeDtypeStruct((data.points,), data.dtype)
-    code = _code_of(
+    return _code_of(
         lambda loss, r, y: (loss.terms(r, y), loss.weights(r, y)), data.dtype, data.loss, r, r
     )
-    scales = [float(leaf) for leaf in jax.tree.leaves(data.loss)]
-    return f"{type(data.loss).__name__} {code} {scales}"
 
 
 def _code_of(function: Any, dtype: np.dtype[Any], *arguments: Any) -> str:
@@ -330,7 +372,7 @@ def _code_of(function: Any, dtype: np.dtype[Any], *arguments: Any) -> str:
                     add(inner)
 
     add(outermost)
-    return of.hexdigest()[:16]
+    return as_digest(of)
 
 
 def _is_jaxpr(value: Any) -> bool:

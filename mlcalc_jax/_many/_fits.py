@@ -13,6 +13,7 @@ from .._types import Params
 from ._descent import RUNNING
 
 _CONVERGED = [status for status in Status if status.has_converged]
+_TO_COME = "Still to come."
 _MESSAGES = {Status.NON_FINITE: "NaN or infinite at the start: the data, or the model there."}
 
 
@@ -47,7 +48,7 @@ class ManyFits:
             if number := int(np.sum(all_status == status)):
                 lines.append(f"{number:>12,}  {_MESSAGES.get(status, status.message)}")
         if number := int(np.sum(all_status == RUNNING)):
-            lines.append(f"{number:>12,}  Still to come.")
+            lines.append(f"{number:>12,}  {_TO_COME}")
         some = np.flatnonzero(good)
         leaves = jax.tree_util.tree_leaves_with_path(self.params)
         for (path, leaf), error in zip(leaves, jax.tree.leaves(self.stderr), strict=True):
@@ -68,8 +69,14 @@ class ManyFits:
 
         Raises:
             FileNotFoundError: there is nothing at ``path``.
-            ValueError: what is there was not written by ``fit_many``.
+            ValueError: what is there was not written by ``fit_many``, or a part of it is lost.
         """
-        from ._store import opened
+        from ._store import local, opened
 
-        return opened(Path(path))
+        return opened(local(path), check=True)
+
+
+def meanings() -> dict[str, str]:
+    """What each number in ``status`` says."""
+    texts = {str(int(status)): _MESSAGES.get(status, status.message) for status in Status}
+    return {str(RUNNING): _TO_COME} | texts

@@ -4,6 +4,7 @@ Data may be larger than memory (``numpy.memmap``, Zarr, HDF5): they are read win
 what can be known of their values only then is checked then.
 """
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -86,6 +87,11 @@ class Input:
                 for n in numbers
             ]
 
+        def rounded(numbers: list[Any]) -> list[Any]:
+            """As the data are, whatever is computed in: a start at a bound stays there."""
+            of_data = of_each(numbers, self.dtype)
+            return [n if n is None else n.astype(dtype) for n in of_data]
+
         y, mask, weight = rows(self.y), rows(self.mask, bool), rows(self.sigma)
         counts = True if mask is None else mask
         if weight is not None:
@@ -93,19 +99,23 @@ class Input:
             if bad.any():
                 raise ValueError(
                     f"sigma must be finite and above zero, got {bad.sum()} that are not"
+                    f"{_first_of(bad, part)}"
                 )
             weight = 1 / xp.where(weight > 0, weight, 1)
         if isinstance(self.loss, Poisson):
             with np.errstate(invalid="ignore"):
                 below = (y < 0) & counts
             if below.any():
-                raise ValueError(f"y must be counts for a Poisson loss, got {y[below].min()}")
+                raise ValueError(
+                    f"y must be counts for a Poisson loss, got {y[below].min()}"
+                    f"{_first_of(below, part)}"
+                )
         x = jax.tree.map(
             (lambda leaf: np.asarray(leaf, dtype)) if self.has_shared_x else rows, self.x
         )
-        low, high = of_each(self.low, dtype), of_each(self.high, dtype)
+        low, high = rounded(self.low), rounded(self.high)
         if self.guess is None:
-            starts = of_each(self.starts, dtype)
+            starts = rounded(self.starts)
             self._inside(starts, low, high)
         else:
             guess = self.guess(*jax.tree.map(np.asarray, (x, y, mask)))
@@ -258,6 +268,7 @@ def _flat(array: Any, points: int) -> Any:
 def _predictors(x: Any, y: Any) -> tuple[Any, bool]:
     """x with its points in one axis, and whether it is of all fits."""
     grid = tuple(y.shape[1:])
+    x = _check.arrays_of_lists(x, y)
     leaves = [_sliced(leaf) if _is_on_disk(leaf) else _check.real_array("x", leaf)
               for leaf in jax.tree.leaves(x)]  # fmt: skip
     leaves = [leaf if _stays(leaf, y) else np.asarray(leaf) for leaf in leaves]
@@ -320,7 +331,8 @@ def _starts(params: Any, fits: int, dtype: Any) -> tuple[list[str], list[Any], A
             start = np.asarray(start).astype(dtype, copy=False)
         if start.shape not in ((), (fits,)):
             raise ValueError(
-                f"params[{name!r}] must be one number or {fits} of them, got shape {start.shape}"
+                f"params[{name!r}] must be one number or {fits} of them, one for each fit, got "
+                f"shape {start.shape}; a vector of parameters is given as a list of them"
             )
         starts.append(start)
     return names, starts, treedef
@@ -333,8 +345,17 @@ def storable(names: list[str]) -> None:
         others = (names[i] for i, p in enumerate(paths) if i != k and p[: len(path)] == path)
         if other := next(others, None):
             raise ValueError(f"out cannot store parameter {name!r} beside {other!r}: rename one")
-        if {".", ".."} & set(path):
+        is_long = any(len(os.fsencode(part)) > 255 for part in path)
+        if is_long or {".", "..", "zarr.json"} & set(path):
             raise ValueError(f"out cannot store a parameter of the name {name!r}: rename it")
+
+
+def _first_of(bad: Any, part: slice) -> str:
+    """Which fit is the first with something bad, unless that is of all fits."""
+    if bad.ndim < 2:
+        return ""
+    row = int(np.argmax(np.asarray(bad.any(axis=1))))
+    return f": the first in fit {part.start + row}"
 
 
 @lru_cache(maxsize=32)
@@ -376,6 +397,8 @@ def _limits(
     bounds: Bounds, names: list[str], fits: int
 ) -> tuple[list[np.ndarray | None], list[np.ndarray | None]]:
     """The lower and the upper bound of each parameter, None where there is none."""
+    if not isinstance(bounds, Mapping):
+        raise TypeError(f"bounds must be (low, high) by the name of a parameter, got {bounds!r}")
     _known("bounds", bounds, names)
     ends: list[list[np.ndarray | None]] = [[None] * len(names), [None] * len(names)]
     for name, pair in bounds.items():
@@ -394,8 +417,9 @@ def _limits(
 
 
 def _known(what: str, given: Iterable[str], names: list[str]) -> None:
-    if unknown := sorted(set(given) - set(names)):
-        raise ValueError(f"{what} names {unknown[0]!r}; the parameters are {', '.join(names)}")
+    if unknown := [name for name in given if name not in names]:
+        known = ", ".join(map(repr, names))
+        raise ValueError(f"{what} names {unknown[0]!r}; the parameters are {known}")
 
 
 def _guess_of(model: Any, has_shared_x: bool) -> Guess:

@@ -39,7 +39,8 @@ def parameter_map(
 ) -> Axes:
     """A parameter of every fit that converged, as an image or as points.
 
-    The colours span the middle 98 % of the values; fits without an answer are left blank.
+    The colours span the middle 98 % of the values, and arrows of the bar say that there are others;
+    fits without an answer are left blank.
 
     Args:
         found: as from ``fit_many``.
@@ -64,12 +65,17 @@ def parameter_map(
     leaf = jax.tree.leaves(found.params)[names.index(name)]
     values = np.where(good, np.asarray(leaf[:]), np.nan)
     low, high = np.nanquantile(values, [0.01, 0.99]) if good.any() else (0.0, 1.0)
+    ends = ("neither", "min", "max", "both")
+    extend = ends[int((values < low).any()) + 2 * int((values > high).any())]
     colours = {"cmap": "viridis", "vmin": low, "vmax": high}
     ax = axes(ax)
     drawn = _drawn(ax, values, where, length_unit, colours)
     text = label or name
     bar = ax.figure.colorbar(
-        drawn, cax=ax.inset_axes((1.03, 0, 0.05, 1)), label=f"{text} / {unit}" if unit else text
+        drawn,
+        cax=ax.inset_axes((1.03, 0, 0.05, 1)),
+        label=f"{text} / {unit}" if unit else text,
+        extend=extend,
     )
     if bar.solids is not None:
         bar.solids.set_edgecolor("face")
@@ -140,7 +146,7 @@ def _drawn(
     of = f" / {unit}" if unit else ""
     ax.set(xlabel=f"x{of}", ylabel=f"y{of}", aspect="equal")
     size = float(np.clip(3e4 / max(values.size, 1), 1, 20))
-    kinds = np.unique(values[np.isfinite(values)]) if markers else [None]
+    kinds = _by_count(values[np.isfinite(values)]) if markers else [None]
     drawn = None
     for kind in kinds:
         some = np.isfinite(values) if kind is None else values == kind
@@ -152,3 +158,9 @@ def _drawn(
             rasterized=True, **colours,
         )  # fmt: skip
     return drawn if drawn is not None else ax.scatter([], [], 1, [], **colours)
+
+
+def _by_count(values: np.ndarray) -> list[Any]:
+    """What there is, the most frequent first: what is rare comes to lie on top."""
+    kinds, counts = np.unique(values, return_counts=True)
+    return list(kinds[np.argsort(-counts, kind="stable")])
