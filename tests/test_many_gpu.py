@@ -58,11 +58,14 @@ def on_gpu(fits: Callable[[], mc.ManyFits], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def same(found: mc.ManyFits, expected: mc.ManyFits, digits: float = 5e-3) -> None:
-    """Statuses, steps, and parameters within a small part of their errors."""
-    assert_array_equal(found.iterations, expected.iterations)
+    """Statuses, steps, and parameters within a small part of their errors.
+
+    When a singular fit ends, rounding decides.
+    """
     assert_array_equal(found.degrees_of_freedom, expected.degrees_of_freedom)
     good = expected.success
     assert good.mean() > 0.5
+    assert_array_equal(np.asarray(found.iterations)[good], expected.iterations[good])
     assert_array_equal(found.success, good)
     assert_array_equal(np.asarray(found.status)[~good], expected.status[~good])
     assert_allclose(np.asarray(found.chi_squared)[good], expected.chi_squared[good], rtol=1e-4)

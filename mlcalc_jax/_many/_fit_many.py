@@ -149,7 +149,8 @@ def fit_many(
             bool(absolute_sigma or isinstance(data.loss, Poisson)),
             bool(covariance),
         )
-        run = _Run(data, settings, tolerance, steps, bool(polish), told(progress, " fits"))
+        options = _run.Options(tolerance, steps, bool(polish))
+        run = _Run(data, settings, options, told(progress, " fits"))
         return run.in_memory() if out is None else run.on_disk(Path(out).expanduser(), resume)
 
 
@@ -160,13 +161,10 @@ class _Run:
         self,
         data: Input,
         settings: Settings,
-        tolerance: float | None,
-        steps: int,
-        polish: bool,
+        options: _run.Options,
         progress: Progress,
     ) -> None:
-        self.data, self.settings, self.progress = data, settings, progress
-        self.options = (tolerance, steps, polish)
+        self.data, self.settings, self.options, self.progress = data, settings, options, progress
 
     def in_memory(self) -> ManyFits:
         """All windows, in arrays."""
@@ -233,7 +231,7 @@ class _Run:
         """What windows have found, by the names of the arrays: on the host those of ``place``."""
         data = self.data
         for start, stop, found in _run.windows(
-            data, self.settings, parts, *self.options, None if data.is_on_device else place
+            data, self.settings, parts, self.options, None if data.is_on_device else place
         ):
             if data.is_on_device:
                 with jax.enable_x64(data.dtype == np.float64):
@@ -254,7 +252,7 @@ class _Run:
 
     def _described(self) -> dict[str, Any]:
         """Everything the results depend on, as JSON: what a user gives before what follows."""
-        data, (tolerance, steps, polish) = self.data, self.options
+        data = self.data
         weights = {
             name: None if array is None else digest(array, ends=array.ndim > 1)
             for name, array in (("sigma", data.sigma), ("mask", data.mask))
@@ -286,9 +284,7 @@ class _Run:
                 for k, held in enumerate(data.held)
             ),
             "covariance": self.settings.wants_covariance,
-            "steps": steps,
-            "tolerance": tolerance,
-            "polish": polish,
+            **self.options._asdict(),
         }
 
     def _by_name(self, values: Iterable[Any]) -> dict[str, Any]:

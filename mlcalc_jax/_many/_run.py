@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache, partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -59,13 +59,19 @@ def part_size(data: Input) -> int:
     return window_size(data.points)
 
 
+class Options(NamedTuple):
+    """When a fit ends, and what then."""
+
+    tolerance: float | None
+    steps: int
+    polish: bool  #: whether float32 fits that have not converged are repeated in float64
+
+
 def windows(
     data: Input,
     settings: Settings,
     parts: Iterable[tuple[int, int]],
-    tolerance: float | None,
-    steps: int,
-    polish: bool,
+    options: Options,
     place: Place | None,
 ) -> Iterator[tuple[int, int, Found]]:
     """The results of windows of fits, in order; two are under way at any time.
@@ -80,7 +86,7 @@ def windows(
         return found
 
     with _threads() as (pool, ahead, rooms):
-        machine = _Machine(data, settings, tolerance, steps, polish, place, pool, rooms)
+        machine = _Machine(data, settings, options, place, pool, rooms)
         try:
             for start, stop in parts:
                 waiting.append(ahead.submit(machine.window, start, stop))
@@ -147,15 +153,12 @@ class _Machine:
         self,
         data: Input,
         settings: Settings,
-        tolerance: float | None,
-        steps: int,
-        polish: bool,
+        options: Options,
         place: Place | None,
         pool: ThreadPoolExecutor,
         rooms: tuple[Rooms, Rooms],
     ) -> None:
-        self.data, self.tolerance, self.steps, self.place = data, tolerance, steps, place
-        self.polish = polish and data.dtype == np.float32
+        self.data, self.options, self.place = data, options, place
         devices = len(jax.local_devices())
         self.chunk = _chunk_size(data.points)
         apart = sums_apart(data.points, data.dtype)
@@ -175,7 +178,7 @@ class _Machine:
         chunk = self.data.window(start, stop)
         arrays = self.place(start, stop) if self.place else None
         found = self._fitted(chunk, None if arrays is None else self._columns(arrays))
-        if self.polish:
+        if self.options.polish and self.data.dtype == np.float32:
             if arrays is None:
                 found = {
                     name: np.array(values[..., : stop - start]) for name, values in found.items()
@@ -213,7 +216,7 @@ class _Machine:
         """What the fits of a chunk find, in ``found`` if that is given."""
         fits, dtype = len(chunk["y"]), chunk["y"].dtype
         if is_accelerated() and (kernel := self._kernel(chunk)):
-            result = self._call(kernel, chunk, slice(0, fits), self.steps)
+            result = self._call(kernel, chunk, slice(0, fits), self.options.steps)
             if found is None:
                 return result
             put(found, slice(0, fits), result)
@@ -252,7 +255,7 @@ class _Machine:
     def _go_on(self, fits: UnderWay, new: slice, steps: int) -> None:
         """Fit some rows of a chunk to their end."""
         left: Rows = new
-        steps = min(steps, self.steps)
+        steps = min(steps, self.options.steps)
         while True:
             count, devices = count_of(left), self.settings.devices
             parts = -(-count // (self.cores * devices * self.chunk)) * self.cores
@@ -261,10 +264,10 @@ class _Machine:
             cut = [part(left, k, k + size) for k in range(0, count, size)]
             run = partial(self._run, fits, steps=steps, is_new=left is new)
             left = np.concatenate(self._on_all_cores(run, cut))
-            if steps == self.steps or not left.size:
+            if steps == self.options.steps or not left.size:
                 return
             left = fits.beside_its_like(left)
-            steps = min(_MORE * steps, self.steps)
+            steps = min(_MORE * steps, self.options.steps)
 
     def _on_all_cores(
         self, run: Callable[[Rows], np.ndarray], parts: list[Rows]
@@ -299,7 +302,7 @@ class _Machine:
         share = blocks * lanes
         used = np.clip(count - np.arange(devices) * share, 0, share).astype(np.int32)
         is_double, stays = chunk["y"].dtype == np.float64, isinstance(chunk["y"], jax.Array)
-        tolerance = self.tolerance or (1e-8 if is_double else 1e-4)
+        tolerance = self.options.tolerance or (1e-8 if is_double else 1e-4)
         precision = jax.enable_x64(True) if is_double else nullcontext()
         with self.rooms_of_calls.one() as room, precision:
             if not stays:
