@@ -115,8 +115,9 @@ def finite(name: str, array: Any, where: Any = True) -> None:
 
 
 def positive(name: str, value: Any) -> None:
-    """Raise unless every concrete value is finite and above zero."""
-    real_array(name, value)
+    """Raise unless there is a value, and every concrete one is finite and above zero."""
+    if not real_array(name, value).size:
+        raise ValueError(f"{name} is empty")
     if is_concrete(value):
         array = np.asarray(value)
         if not (np.isfinite(array) & (array > 0)).all():
@@ -124,8 +125,9 @@ def positive(name: str, value: Any) -> None:
 
 
 def not_negative(name: str, value: Any) -> None:
-    """Raise unless every concrete value is finite and at least zero."""
-    real_array(name, value)
+    """Raise unless there is a value, and every concrete one is finite and at least zero."""
+    if not real_array(name, value).size:
+        raise ValueError(f"{name} is empty")
     if is_concrete(value):
         array = np.asarray(value)
         if not (np.isfinite(array) & (array >= 0)).all():

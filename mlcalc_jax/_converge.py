@@ -15,7 +15,7 @@ from ._path import Status
 from ._problem import LeastSquares
 from ._trust import Proposal, Trust, first_trust, judge, lengths, propose
 from ._types import ArrayLike
-from ._uncertainty import is_singular, is_well_conditioned
+from ._uncertainty import is_lost, is_singular, is_well_conditioned
 
 _RUNNING = -1
 _BEGINNING = -2
@@ -93,11 +93,6 @@ def converge(
     same_everywhere = noise_at(at) if problem.loss is None else None
     is_data = problem.has_data()
 
-    def is_lost(cost: Array, noise: Array) -> Array:
-        """Whether squares are too small for the precision: it looks as if the fit were exact."""
-        of = jnp.finfo(at.dtype)
-        return (noise**2 < of.tiny) & is_data & (cost < of.tiny / of.eps)
-
     def held(at: Array, of: Triangle) -> Array | None:
         """Which numbers stand at a bound with the cost falling beyond it."""
         if limits is None:
@@ -149,7 +144,7 @@ def converge(
         trust = jax.tree.map(lambda a, b: jnp.where(is_first, a, b), now.trust, judged)
         ends = {
             Status.NON_FINITE: (is_first & ~(is_finite & jnp.isfinite(noise)))
-            | is_lost(here.cost, noise),
+            | is_lost(here.cost, noise, is_data),
             Status.GRADIENT_BELOW_TOLERANCE: is_better & has_arrived(here.cost, left, noise),
             Status.COST_CONVERGED: (here.cost <= (4 * noise) ** 2)
             | (~is_better & is_finite & (left**2 <= rounding)),

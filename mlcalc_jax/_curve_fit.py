@@ -52,12 +52,22 @@ def curve_fit(
     ftol: float | None = None,
     xtol: float | None = None,
     gtol: float | None = None,
+    epsfcn: Any = None,
+    factor: Any = None,
+    diag: Any = None,
+    x_scale: Any = None,
+    diff_step: Any = None,
+    tr_solver: Any = None,
+    tr_options: Any = None,
+    jac_sparsity: Any = None,
+    verbose: int = 0,
 ) -> tuple[Any, ...]:
     """Fit ``f(xdata, a, b, ...)`` to ``ydata``: ``from mlcalc_jax import curve_fit``, and go on.
 
     Arguments and returns are those of ``scipy.optimize.curve_fit``. The model must be written with
     plain operators or ``jax.numpy``: it is compiled, and its derivatives are exact, so ``jac`` is
-    not needed. There is one method, Levenberg-Marquardt, and it takes bounds; the tolerances are
+    not needed. There is one method, Levenberg-Marquardt, and it takes bounds; what tells SciPy's
+    methods how to search (tolerances, scales, steps of differences, ``verbose`` and the like) is
     accepted and not needed. What the function reads besides its arguments counts as it was when it
     was compiled: pass what changes as an argument. A lambda written anew in every call is compiled
     anew, and so is a callable that has no hash.

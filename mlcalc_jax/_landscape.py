@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from . import _check
+from ._minimise import checked_cost
 from ._path import Path
 from ._precision import in_double, in_precision_of
 from ._random import as_key
@@ -130,8 +131,10 @@ def landscape(
     """A cost on a plane through its parameters' space.
 
     Args:
-        cost: a pure function of the parameters.
-        centre: the parameters in the middle.
+        cost: a pure scalar function of the parameters.
+        centre: the parameters in the middle. Bare Python numbers are as precise as the data of the
+            cost and the other parameters, without any of JAX's own precision (float32 unless its
+            x64 flag is on).
         across, up: directions, pytrees as the parameters; random and filter-normalised unless
             given.
         extent: from -extent to extent along both, or (lowest a, highest a, lowest b, highest b).
@@ -140,7 +143,8 @@ def landscape(
 
     Raises:
         TypeError, ValueError: parameters or directions that are not finite real numbers; directions
-            of another structure; an extent that is not above zero or does not rise.
+            of another structure; an extent that is not above zero or does not rise; a cost that
+            cannot be traced or is no real scalar.
     """
     centre = _check.float_params(centre, cost)
     drawn = jax.random.split(as_key(key))
@@ -159,6 +163,8 @@ def landscape(
     a, b = np.linspace(a_low, a_high, count), np.linspace(b_low, b_high, count)
 
     def compute() -> jax.Array:
+        checked_cost(cost, centre)
+
         def at(s: Any, t: Any) -> Any:
             moved = jax.tree.map(lambda c, u, v: c + s * u + t * v, centre, across, up)
             return cost(moved)
@@ -187,7 +193,8 @@ def hessian_spectrum(cost: Cost, params: Params, *, extremes: int | None = None)
 
     Raises:
         TypeError, ValueError: parameters that are not finite real numbers; an ``extremes`` that is
-            not below half the number of parameters.
+            not below half the number of parameters; a cost that cannot be traced or is no real
+            scalar.
         FloatingPointError: the Hessian is not finite there.
     """
     params = jax.tree.map(lambda leaf: np.asarray(leaf, float), _check.float_params(params, cost))
@@ -195,6 +202,7 @@ def hessian_spectrum(cost: Cost, params: Params, *, extremes: int | None = None)
     if extremes is not None and not 1 <= _check.count("extremes", extremes) < size / 2:
         raise ValueError(f"extremes must be below half the {size} parameters, got {extremes}")
     with jax.enable_x64(True):
+        checked_cost(cost, params)
         x, unravel = ravel_pytree(jax.tree.map(jnp.asarray, params))
         gradient = jax.grad(lambda z: cost(unravel(z)))
         product = jax.jit(lambda v: jax.jvp(gradient, (x,), (v,))[1])

@@ -42,14 +42,19 @@ def minimise(
     ``params <- params + update(gradient)``. A step onto a point where the cost or a parameter is
     not finite is not taken, and ends the descent. Numbers are traced: another start, data set of
     the same shape, learning rate, noise or seed (of our optimisers, or of a
-    :func:`mlcalc_jax.tunable` one) compiles nothing. Works under ``jit``, ``vmap`` and ``grad``.
+    :func:`mlcalc_jax.tunable` one) compiles nothing. Works under ``jit``, ``vmap`` and ``grad``;
+    but optimisers with a loop in their step, ``levenberg_marquardt()`` and ``optax.lbfgs()``, are
+    differentiated forward alone: by ``jax.jacfwd`` in place of ``grad``, or use
+    :func:`mlcalc_jax.fit`.
 
     Args:
         cost: a pure function ``params -> scalar``, a :class:`mlcalc_jax.LeastSquares` problem,
             :class:`mlcalc_jax.Minibatches` of one, or a :class:`mlcalc_jax.Noisy` cost. A function
             is compiled once per object; data in a pytree, such as
             ``jax.tree_util.Partial(f, x=x, y=y)``, are traced.
-        params: any pytree of real numbers.
+        params: any pytree of real numbers. Bare Python numbers are as precise as the data of the
+            cost and the other parameters, without any of JAX's own precision (float32 unless its
+            x64 flag is on).
         optimiser: ours or any of optax's, line searches included.
         steps: how many to take, at the most.
         every: keep every k-th row; the first and the last are always kept.
@@ -62,10 +67,11 @@ def minimise(
         the path, of ``ceil(steps / every) + 1`` rows, with a status.
 
     Raises:
-        TypeError: a cost that cannot be called or is not a real scalar, an optimiser that is not
-            one, params that are not real numbers.
+        TypeError: a cost that cannot be called or traced or is not a real scalar, an optimiser that
+            is not one, params, a target or a tolerance that are not real numbers.
         ValueError: params that are empty or not finite, a parameter that is missing or that the
-            model does not use, ``steps < 0``, ``every < 1``, early stopping on a sampled cost.
+            model does not use, ``steps < 0``, ``every < 1``, early stopping on a sampled cost, a
+            target that is not finite, a tolerance that is not or is negative.
     """
     if not callable(cost):
         raise TypeError(f"cost must be a function params -> scalar, got {cost!r}")
@@ -83,6 +89,13 @@ def minimise(
                 f"{name} tests the whole cost, which a step on a minibatch or through noise never "
                 "knows"
             )
+        if value is not None and np.shape(_check.real_array(name, value)):
+            raise ValueError(f"{name} must be one number, got {value!r}")
+    if target is not None:
+        _check.finite("target", target)
+    # What JAX computed, of a gradient say, may be NaN where that is: the status will tell.
+    if gradient_tolerance is not None and not isinstance(gradient_tolerance, jax.Array):
+        _check.not_negative("gradient_tolerance", gradient_tolerance)
     params = _check.float_params(params, cost)
     numbers, fixed = split((cost, optimiser))
     limits = _Limits(steps, target, gradient_tolerance)
@@ -322,7 +335,8 @@ def _whole(cost: Cost) -> Cost:
 def checked_cost(cost: Cost, params: Params) -> None:
     """Raise, while tracing, what is wrong with the cost at these parameters."""
     whole = _whole(cost)
-    jaxpr, result = jax.make_jaxpr(whole, return_shape=True)(params)
+    with _check.traceable("cost"):
+        jaxpr, result = jax.make_jaxpr(whole, return_shape=True)(params)
     if not hasattr(result, "shape") or result.shape != () or not floating(result.dtype):
         shown = jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", result)
         raise TypeError(f"cost must return a real scalar, got {shown}")

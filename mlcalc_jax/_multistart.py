@@ -12,7 +12,7 @@ from ._converge import converge
 from ._fit import fit
 from ._parameters import Freedom, names_of
 from ._path import Status
-from ._precision import in_precision_of
+from ._precision import holds_tracer, in_precision_of, is_tracing
 from ._problem import LeastSquares
 from ._random import as_key
 from ._result import Fit
@@ -55,9 +55,12 @@ def multistart(
         fits in order of their cost; an empty list if no start converged.
 
     Raises:
+        TypeError: called under ``jit``, ``vmap`` or ``grad``; what :func:`mlcalc_jax.fit` raises.
         ValueError: a parameter without bounds on both sides where no spread is given, a spread not
             above 1, and what :func:`mlcalc_jax.fit` raises.
     """
+    if is_tracing() or holds_tracer((model, params, x, y, sigma, spread, options)):
+        raise TypeError("multistart runs on the host: it cannot be called under jit, vmap or grad")
     starts = _check.count("starts", starts)
     if spread is not None:
         _check.positive("spread", spread)

@@ -96,13 +96,23 @@ class Path(NamedTuple):
     @property
     def message(self) -> str:
         """How the descent ended, as a sentence (on the host, one path at a time)."""
+        alone(self.status, "paths", "path")
         return Status(int(self.status)).message
 
     def trimmed(self) -> "Path":
         """The path without its padding (on the host, one path at a time)."""
+        alone(self.status, "paths", "path")
         rows = int(np.searchsorted(np.asarray(self.step), int(self.steps_taken))) + 1
         params, cost, gradient_norm, step = jax.tree.map(lambda leaf: leaf[:rows], self[:4])
         return Path(params, cost, gradient_norm, step, self.status)
+
+
+def alone(status: Any, several: str, name: str) -> None:
+    """Raise if a result is a batch of ``several``, of which one has to be taken."""
+    if np.ndim(status):
+        raise ValueError(
+            f"a batch of {several}; take one with `jax.tree.map(lambda a: a[i], {name})`"
+        )
 
 
 def _last(rows: Params, axis: int) -> Params:

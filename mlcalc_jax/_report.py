@@ -61,8 +61,6 @@ _HEAD = ("parameter", "value", "standard error", "relative", "")
 
 def as_text(fit: Any) -> str:
     """The report as lines of plain text."""
-    if np.ndim(fit.status):
-        return repr(fit)
     rows = [_HEAD, *_rows(fit)]
     widths = [max(len(row[k]) for row in rows) for k in range(len(_HEAD))]
     table = [

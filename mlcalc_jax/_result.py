@@ -15,13 +15,13 @@ from ._confidence import quantile
 from ._converge import Trace, trace_of
 from ._linear import Triangle
 from ._parameters import Freedom, names_of
-from ._path import Path, Status
+from ._path import Path, Status, alone
 from ._precision import holds_tracer, in_precision_of
 from ._problem import LeastSquares, model_name
 from ._profile import ProfileMap, profile, profile_map
 from ._report import as_html, as_text
 from ._types import AnyArray, Params
-from ._uncertainty import root
+from ._uncertainty import least_cost, reduced, root
 from .losses import Poisson
 
 
@@ -98,23 +98,31 @@ class Fit:
 
     @property
     def names(self) -> list[str]:
-        """The parameters, one by one."""
-        return names_of(self.params)
+        """The parameters, one by one; of a batch, those of each fit."""
+        batch = np.ndim(self.status)
+        return names_of(jax.tree.map(lambda a: np.empty(np.shape(a)[batch:]), self.params))
 
     @property
     def success(self) -> Any:
         """Whether it converged and the data determine every parameter."""
-        return np.isin(self.status, [status for status in Status if status.has_converged])[()]
+        ends = np.array([status for status in Status if status.has_converged])
+        return self._numpy.isin(self.status, ends)[()]
 
     @property
     def message(self) -> str:
         """How it ended, as a sentence (one fit at a time)."""
+        self._check_alone("a message", "status")
         status = Status(int(self.status))
         text = status.message
         if status == Status.GRADIENT_BELOW_TOLERANCE:
             text = "Converged: the parameters can reach no more of the residuals."
-        if status == Status.NON_FINITE and self.steps == 0:
-            text = "The model or its derivative is NaN or infinite at the start: start elsewhere."
+        is_small = self.cost < least_cost(np.asarray(self.cost).dtype)
+        if status == Status.NON_FINITE and (self.steps == 0 or is_small):
+            text = (
+                "The model or its derivative is NaN or infinite at the start, or squares are "
+                "beyond the range of the precision: start elsewhere, or fit in another unit or in "
+                "float64."
+            )
         if status == Status.SINGULAR:
             who = [name for name, bad in zip(self.names, self.undetermined, strict=True) if bad]
             text += f" Undetermined: {', '.join(who)}."
@@ -124,7 +132,11 @@ class Fit:
 
     @property
     def at_bound(self) -> list[str]:
-        """The parameters that ended at a bound: their standard errors do not hold."""
+        """The parameters that ended at a bound: their standard errors do not hold.
+
+        Of one fit at a time.
+        """
+        self._check_alone("names", "is_at_bound")
         names = names_of(self.start)
         places = zip(self.freedom.free, self.is_at_bound, strict=True)
         return [names[k] for k, is_there in places if is_there]
@@ -132,16 +144,19 @@ class Fit:
     @property
     def reduced_chi_squared(self) -> Any:
         """Chi-squared over the degrees of freedom; NaN without any."""
+        if self._numpy is jnp:
+            return reduced(jnp.asarray(self.chi_squared), jnp.asarray(self.degrees_of_freedom))
         freedoms = np.where(self.degrees_of_freedom > 0, self.degrees_of_freedom, np.nan)
         return (self.chi_squared / freedoms)[()]
 
     @property
     def correlation(self) -> Float[AnyArray, "*batch parameters parameters"]:
         """Correlation matrix of the parameters; NaN for fixed ones."""
-        deviation = np.sqrt(np.diagonal(self.covariance, axis1=-2, axis2=-1))
+        numpy = self._numpy
+        deviation = numpy.sqrt(numpy.diagonal(self.covariance, axis1=-2, axis2=-1))
         product = deviation[..., :, None] * deviation[..., None, :]
         with np.errstate(invalid="ignore"):
-            return np.asarray(self.covariance) / np.where(product > 0, product, np.nan)
+            return numpy.asarray(self.covariance) / numpy.where(product > 0, product, np.nan)
 
     @property
     def aic(self) -> Any:
@@ -154,51 +169,63 @@ class Fit:
 
         ``-2 log L`` is the cost if sigma is absolute, else ``n log(cost / n)``.
         """
-        return (self._minus_two_log_likelihood() + np.log(self.points) * len(self.freedom.free))[()]
+        points = self._points_as_numbers()
+        penalty = self._numpy.log(points) * len(self.freedom.free)
+        return (self._minus_two_log_likelihood() + penalty)[()]
 
     def _minus_two_log_likelihood(self) -> Any:
+        numpy, points = self._numpy, self._points_as_numbers()
         if self.absolute_sigma:
-            return np.asarray(self.cost)
+            return numpy.asarray(self.cost)
         with np.errstate(divide="ignore"):
-            return self.points * np.log(self.cost / self.points)
+            return points * numpy.log(self.cost / points)
+
+    def _points_as_numbers(self) -> Any:
+        """How many points count; where that is traced, in the dtype of the cost."""
+        if self._numpy is np:
+            return self.points
+        return jnp.asarray(self.points, jnp.result_type(self.cost))
 
     @property
     def r_squared(self) -> Any:
         """1 minus chi-squared over that of the weighted mean; NaN if that is zero."""
-        problem, batch = self.problem, np.ndim(self.status)
-        y = np.asarray(problem.y)
+        problem, batch, numpy = self.problem, np.ndim(self.status), self._numpy
+        y = numpy.asarray(problem.y)
         points = tuple(range(batch, y.ndim))
 
-        def of_points(values: Any) -> np.ndarray:
-            array = np.asarray(values)
+        def of_points(values: Any) -> AnyArray:
+            array = numpy.asarray(values)
             ones = (1,) * (y.ndim - array.ndim)
-            return np.broadcast_to(
+            return numpy.broadcast_to(
                 array.reshape(array.shape[:batch] + ones + array.shape[batch:]), y.shape
             )
 
-        def total(values: np.ndarray) -> Any:
-            return np.sum(values, axis=points, keepdims=True)
+        def total(values: AnyArray) -> Any:
+            return numpy.sum(values, axis=points, keepdims=True)
 
-        counts = np.ones(y.shape, bool) if problem.mask is None else of_points(problem.mask)
-        residual = np.where(counts, self.predict() - y, 0)
-        y = np.where(counts, y, 0)
+        counts = numpy.ones(y.shape, bool) if problem.mask is None else of_points(problem.mask)
+        residual = numpy.where(counts, self.predict() - y, 0)
+        y = numpy.where(counts, y, 0)
         one = counts.astype(y.dtype)
         y = y - one * total(y) / total(one)  # so that a large mean rounds nothing
         if problem.sigma is not None:
-            sigma = np.where(counts, of_points(problem.sigma), 1)
+            sigma = numpy.where(counts, of_points(problem.sigma), 1)
             one, y, residual = one / sigma, y / sigma, residual / sigma
         if problem.cholesky is not None:
-            columns = np.stack([one, y, residual], axis=-1)
+            columns = numpy.stack([one, y, residual], axis=-1)
             solve = partial(jax.scipy.linalg.solve_triangular, lower=True)
             white = in_precision_of(columns, solve, problem.cholesky, columns)
-            one, y, residual = np.moveaxis(np.asarray(white), -1, 0)
+            one, y, residual = numpy.moveaxis(numpy.asarray(white), -1, 0)
         variation = total((y - one * total(one * y) / total(one**2)) ** 2)
-        left = total(residual**2) / np.where(variation > 0, variation, np.nan)
-        return np.reshape(1 - left, y.shape[:batch]) if batch else (1 - left).item()
+        left = total(residual**2) / numpy.where(variation > 0, variation, np.nan)
+        if batch or numpy is jnp:
+            return numpy.reshape(1 - left, y.shape[:batch])
+        return (1 - left).item()
 
     @property
     def path(self) -> Path:
         """The descent, as ``minimise`` keeps it, refused steps included (one fit at a time)."""
+        self._check_alone("a path", "trace")
         rows = int(self.steps) + 1
         trace = jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], self.trace)
 
@@ -243,10 +270,9 @@ class Fit:
 
         Raises:
             ValueError: a level outside 0 to 1, an unknown kind, a prediction from data that have
-                no one sigma, a fit that is traced.
+                no one sigma, a batch of fits, a fit that is traced.
         """
-        if holds_tracer((self.params, self.covariance, x)):
-            raise ValueError("a band cannot be traced: under jit, vmap or grad use predict")
+        self._check_alone("a band", "predict", x)
         if kind not in ("confidence", "prediction"):
             raise ValueError(f'kind must be "confidence" or "prediction", got {kind!r}')
         q = quantile(level, None if self.absolute_sigma else int(self.degrees_of_freedom))
@@ -300,7 +326,13 @@ class Fit:
         return jnp.where(is_known, found, jnp.nan)
 
     def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
-        """Confidence interval of one parameter by the delta method: ``value +- q stderr``."""
+        """Confidence interval of one parameter by the delta method: ``value +- q stderr``.
+
+        Raises:
+            ValueError: an unknown name, a level outside 0 to 1, a batch of fits, a fit that is
+                traced.
+        """
+        self._check_alone("an interval", "stderr")
         k = self._index(name)
         q = quantile(level, None if self.absolute_sigma else int(self.degrees_of_freedom))
         value, half = self._flat()[k], q * np.sqrt(self.covariance[k, k])
@@ -316,14 +348,16 @@ class Fit:
 
         Raises:
             ValueError: an unknown name, a parameter that is fixed or undetermined, or tied to
-                nothing that could be moved.
+                nothing that could be moved, a batch of fits, a fit that is traced.
         """
+        self._check_alone("a profile", "stderr")
         return profile(self, name, level)
 
     def profile_map(
         self, x: str, y: str, *, levels: tuple[float, ...] = (0.68, 0.95), resolution: int = 41
     ) -> ProfileMap:
         """The rise of the cost over a grid of two parameters, minimised over all others."""
+        self._check_alone("a profile", "covariance")
         return profile_map(self, x, y, levels, resolution)
 
     def bootstrap(
@@ -341,14 +375,16 @@ class Fit:
         refitted parameters is their uncertainty, without the delta method's assumption that the
         model is straight.
         """
+        self._check_alone("a bootstrap", "covariance")
         return bootstrap(self, samples, kind, key)
 
     def report(self) -> str:
-        """The fit as a table in plain text."""
+        """The fit as a table in plain text (one fit at a time)."""
+        self._check_alone("a report", "params and stderr")
         return as_text(self)
 
     def __str__(self) -> str:
-        return self.report()
+        return repr(self) if np.ndim(self.status) or holds_tracer(self) else self.report()
 
     def __repr__(self) -> str:
         if np.ndim(self.status):
@@ -357,6 +393,17 @@ class Fit:
 
     def _repr_html_(self) -> str:
         return as_html(self)
+
+    @property
+    def _numpy(self) -> Any:
+        """What computes with the fit: NumPy, but ``jax.numpy`` where something is traced."""
+        return jnp if holds_tracer(self) else np
+
+    def _check_alone(self, what: str, instead: str, at: Any = None) -> None:
+        """Raise what to do instead, if this is a batch of fits, or traced (here or ``at``)."""
+        alone(self.status, "fits", "fit")
+        if holds_tracer((self, at)):
+            raise ValueError(f"{what} cannot be traced: under jit, vmap or grad use {instead}")
 
     def _flat(self) -> np.ndarray:
         return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(self.params)])

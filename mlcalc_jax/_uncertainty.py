@@ -57,6 +57,26 @@ def root(
     return _expanded(expand, inverse, scale)
 
 
+def least_cost(dtype: Any) -> float:
+    """The least that is a sum of squares in full precision."""
+    of = jnp.finfo(dtype)
+    return float(of.tiny / of.eps)
+
+
+def is_lost(cost: Array, noise: Array, is_data: Array) -> Array:
+    """Whether the squares of the residuals are lost below the range of the precision.
+
+    It looks as if a fit were exact then, and whether it is cannot be told.
+
+    Args:
+        cost: the sum of squares.
+        noise: rounding errors of the residuals, at least.
+        is_data: whether any y is not 0.
+    """
+    is_small = noise**2 < jnp.finfo(cost.dtype).tiny
+    return is_small & is_data & (cost < least_cost(cost.dtype))
+
+
 def reduced(cost: Array, freedoms: Any) -> Array:
     """The cost for each degree of freedom; NaN where there is none."""
     return jnp.where(freedoms > 0, cost / jnp.maximum(freedoms, 1).astype(cost.dtype), jnp.nan)

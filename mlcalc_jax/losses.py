@@ -141,27 +141,33 @@ class Poisson:
 
 def soft_l1(scale: ArrayLike = 1.0) -> Loss:
     """``rho(z) = 2 (sqrt(1 + z) - 1)``, a smooth absolute value."""
-    return Loss(_soft_l1, scale)
+    return _scaled(_soft_l1, scale)
 
 
 def huber(scale: ArrayLike = 1.0) -> Loss:
     """``rho(z) = z`` up to 1, then ``2 sqrt(z) - 1``: squares inside, absolute values outside."""
-    return Loss(_huber, scale)
+    return _scaled(_huber, scale)
 
 
 def cauchy(scale: ArrayLike = 1.0) -> Loss:
     """``rho(z) = log(1 + z)``: the likelihood of Cauchy errors; may have several minima."""
-    return Loss(_cauchy, scale)
+    return _scaled(_cauchy, scale)
 
 
 def arctan(scale: ArrayLike = 1.0) -> Loss:
     """``rho(z) = arctan(z)``: no point costs more than ``pi C^2 / 2``; may have several minima."""
-    return Loss(_arctan, scale)
+    return _scaled(_arctan, scale)
 
 
 def poisson() -> Poisson:
     """Poisson likelihood for counts; the model gives the expected count."""
     return Poisson()
+
+
+def _scaled(rho: Callable[[Points], Points], scale: ArrayLike) -> Loss:
+    """The loss, of a scale that is one for sure: as a pytree it may hold anything."""
+    _check.positive("scale", scale)
+    return Loss(rho, scale)
 
 
 def _soft_l1(z: Points) -> Points:

@@ -19,9 +19,32 @@ class Transform(NamedTuple):
     to_full: Callable[[Any], Any]
 
 
+# Functions of this module, since those of jax.numpy cannot be pickled, nor a fit that holds one.
+
+
+def _log(x: Any) -> Any:
+    return jnp.log(x)
+
+
+def _exp(x: Any) -> Any:
+    return jnp.exp(x)
+
+
+def _logit(x: Any) -> Any:
+    return jax.scipy.special.logit(x)
+
+
+def _sigmoid(x: Any) -> Any:
+    return jax.nn.sigmoid(x)
+
+
+def _reciprocal(x: Any) -> Any:
+    return jnp.reciprocal(x)
+
+
 #: Positive parameters, by their logarithm.
-log = Transform(jnp.log, jnp.exp)
+log = Transform(_log, _exp)
 #: Parameters between 0 and 1, by the logarithm of their odds.
-logit = Transform(jax.scipy.special.logit, jax.nn.sigmoid)
+logit = Transform(_logit, _sigmoid)
 #: Parameters whose reciprocal the model is closer to linear in.
-reciprocal = Transform(jnp.reciprocal, jnp.reciprocal)
+reciprocal = Transform(_reciprocal, _reciprocal)

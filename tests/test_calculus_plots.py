@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from numpy.testing import assert_allclose
 
 import mlcalc_jax as mc
@@ -92,6 +93,11 @@ def test_newton_raphson_pictures() -> None:
     assert (np.asarray(ends["1.4142"].get_xdata()) > 0).all()
     (image,) = mc.plots.basins(f, x=(-2, 2), y=(-2, 1.9), resolution=20).get_images()
     assert np.asarray(image.get_array()).shape[:2] == (20, 20)
+    cubic = mc.plots.basins(mc.expression("x**3 - 1"), x=(-2, 2), y=(-2, 2), resolution=20)
+    patches = [line for line in cubic.get_lines() if line.get_label() != "no root"]
+    greys = np.sort([np.dot(to_rgb(line.get_color()), (0.299, 0.587, 0.114)) for line in patches])
+    assert len(greys) == 3
+    assert (np.diff(greys) > 0.2).all()  # told apart in grey
     with pytest.raises(ValueError, match="from lower to higher"):
         mc.plots.basins(f, x=(1, 0))
 

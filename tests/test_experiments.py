@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 import mlcalc_jax as mc
 from experiments import _run
@@ -456,6 +457,22 @@ def test_localise_reaches_the_cramer_rao_bound(cli: Cli, tmp_path: Path) -> None
     assert {row["fit"] for row in rows} == {"maximum likelihood", "least squares"}
     for kind in ("localise", "precision", "maps"):
         assert (tmp_path / "run" / f"{kind}.png").exists()
+
+
+def test_localise_draws_what_was_fitted_where_it_was_found() -> None:
+    """Fits that can be used at their positions, the others where they were cut out."""
+    from experiments.localise import NAMES, _maps
+
+    count = 6
+    ones = {name: np.linspace(1, 2, count) for name in NAMES}
+    rest = np.ones(count)
+    status = np.full(count, mc.Status.COST_CONVERGED)
+    found = mc.ManyFits(ones, ones, None, rest, rest, rest, status, rest)
+    used = np.arange(count) < 4
+    place, pixel = (rest * 0.25, rest * 0.75), (rest * 7, rest * 8)
+    for ax in (axes := _maps(found, used, place, pixel).axes)[:3]:
+        assert_array_equal(ax.collections[0].get_offsets(), [[0.25, 0.75]] * 4)
+    assert_array_equal(axes[3].collections[0].get_offsets(), [[0.25, 0.75]] * 4 + [[7.0, 8.0]] * 2)
 
 
 @pytest.mark.parametrize(

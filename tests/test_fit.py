@@ -640,6 +640,8 @@ def test_multistart_finds_every_optimum() -> None:
     assert_allclose(np.sort(roots), np.pi * np.array([1, 5, 7]) / 3, rtol=1e-6)
     with pytest.raises(ValueError, match="give spread, or bounds on both sides of slope"):
         mc.multistart(mc.models.line, None, X, Y, bounds={"intercept": (0, 1)})
+    with pytest.raises(TypeError, match="multistart runs on the host"):
+        jax.jit(lambda y: mc.multistart(mc.models.line, None, X, y, spread=2.0)[0].cost)(Y)
 
 
 def test_curve_fit_is_scipys() -> None:
@@ -662,6 +664,8 @@ def test_curve_fit_is_scipys() -> None:
     assert flag in (1, 2, 3, 4)
     assert message
     assert_allclose(info["fvec"], peak(X, *popt) - Y, atol=1e-12)
+    for searches in ({"epsfcn": 1e-9, "factor": 10}, {"x_scale": "jac", "verbose": 0}):
+        assert_allclose(mc.curve_fit(model, X, Y, P0, **searches)[0], scipys()[0], rtol=1e-6)
     broken = np.where(np.arange(60) == 5, np.nan, Y)
     popt, _ = mc.curve_fit(model, X, broken, P0, nan_policy="omit")
     expected, _ = optimize.curve_fit(peak, X, broken, P0, nan_policy="omit")

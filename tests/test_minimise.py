@@ -510,6 +510,14 @@ BAD: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("complex start", {"params": [1j]}, TypeError, r"params\[0\] must be real numbers"),
     ("NaN", {"params": (1.0, np.nan)}, ValueError, r"params\[1\] must be finite, got 1"),
     ("inf", {"params": np.array([1, np.inf])}, ValueError, "params must be finite, got 1"),
+    ("target NaN", {"target": np.nan}, ValueError, "target must be finite"),
+    ("target a", {"target": "a"}, TypeError, "target must be real numbers"),
+    ("targets", {"target": np.ones(2)}, ValueError, "target must be one number"),
+    ("below 0", {"gradient_tolerance": -1}, ValueError, "gradient_tolerance must be finite and"),
+    ("flat NaN", {"gradient_tolerance": np.nan}, ValueError, "gradient_tolerance must be finite"),
+    ("NumPy", {"cost": lambda p: np.sin(p["slope"])}, TypeError, "cost must be written with jax"),
+    ("float", {"cost": lambda p: float(p["slope"])}, TypeError, "cost must be written with jax"),
+    ("if", {"cost": lambda p: p["slope"] if p["slope"] > 0 else 0.0}, TypeError, "jnp.where"),
 ]
 
 

@@ -1,6 +1,8 @@
 """Pictures: what is drawn, held against the data; how they look is for eyes."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -161,6 +163,34 @@ def test_maps_of_an_image() -> None:
     assert "1 singular" in said
     assert "1 not finite" in said
     assert sum(int(text.split()[0]) for text in said) == 12
+
+
+@pytest.mark.parametrize(
+    ("slopes", "extend"),
+    [
+        (np.arange(300.0), "both"),
+        (np.r_[np.zeros(299), 1.0], "max"),
+        (np.r_[np.zeros(299), -1.0], "min"),
+        (np.r_[np.zeros(150), np.ones(150)], "neither"),
+    ],
+)
+def test_a_map_says_that_there_are_values_beyond_its_colours(slopes: Any, extend: str) -> None:
+    """By an arrow at that end of the bar."""
+    number = len(slopes)
+    found = replace(
+        _image(), params={"slope": slopes}, status=np.full(number, mc.Status.COST_CONVERGED)
+    )
+    image = mc.plots.parameter_map(found, "slope", (1, number)).images[0]
+    assert image.colorbar is not None
+    assert image.colorbar.extend == extend
+
+
+def test_the_rarest_ends_lie_on_top() -> None:
+    """Of fits at one place the most frequent are drawn first."""
+    status = np.repeat([mc.Status.STALLED, mc.Status.COST_CONVERGED, mc.Status.SINGULAR], (2, 5, 3))
+    found = replace(_image(), status=status)
+    drawn = mc.plots.status_map(found, (np.zeros(10), np.zeros(10))).collections
+    assert [len(np.asarray(some.get_offsets())) for some in drawn] == [5, 3, 2]
 
 
 def test_maps_of_places() -> None:

@@ -195,6 +195,20 @@ def test_bad_data(change: dict[str, Any], error: type[Exception], message: str) 
         mc.LeastSquares(**{"model": mc.models.line, "x": X, "y": Y, **change})
 
 
+@pytest.mark.parametrize("name", ["soft_l1", "huber", "cauchy", "arctan"])
+@pytest.mark.usefixtures("annotations_unchecked")
+def test_bad_scales(name: str) -> None:
+    """Outside fact: the documented errors of a loss."""
+    make = getattr(mc.losses, name)
+    for scale, error, message in (
+        (None, TypeError, "scale must be real numbers"),
+        ([], ValueError, "scale is empty"),
+        (0.0, ValueError, "scale must be finite and above zero"),
+    ):
+        with pytest.raises(error, match=message):
+            make(scale)
+
+
 def _transposed(params: Any, x: Any) -> Any:
     return (params["slope"] * x)[:, None]
 

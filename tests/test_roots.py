@@ -63,6 +63,9 @@ def test_complex_roots_and_a_map_of_starts() -> None:
     ends = jax.vmap(lambda x: mc.newton_raphson(SEXTIC, x))(starts)
     assert_allclose(ends.root, -3.7602139721974477, rtol=1e-6)  # float32 without the global flag
     assert ends.x.shape == (7, 51)
+    assert jax.tree.map(lambda a: a[2], ends).message.startswith("Converged")
+    with pytest.raises(ValueError, match="a batch of searches; take one with"):
+        _ = ends.message
 
 
 def test_search_with_wrong_input(annotations_unchecked: None) -> None:

@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from .._path import Status
 from .._types import Model
-from .._uncertainty import reduced
+from .._uncertainty import is_lost, reduced
 from ..losses import Poisson
 from ._small import cholesky, inverse, place, solved
 
@@ -401,12 +401,6 @@ class Descent(ABC):
         """Where a descent has arrived: the square of the part of r that is left to reach."""
         return jnp.maximum(self.tolerance**2 * sums.cost, (self.eps * self._size(sums)) ** 2)
 
-    def _is_lost(self, sums: _Sums) -> Array:
-        """Whether squares are too small for the precision: it looks as if the fit were exact."""
-        of = jnp.finfo(self.dtype)
-        is_small = (self.eps * self._size(sums)) ** 2 < of.tiny
-        return is_small & self.is_data & (sums.cost < of.tiny / of.eps)
-
     def _has_nowhere_to_go(self, last: _State) -> Array:
         """Whether the undamped step promises less than rounding hides.
 
@@ -447,7 +441,9 @@ class Descent(ABC):
         is_singular = (least <= 8 * size * self.eps) | lost | ~is_exact
         variance = reduced(last.sums.cost, freedoms)
         variance = jnp.ones_like(variance) if settings.absolute_sigma else variance
-        is_bad = (last.status == Status.NON_FINITE) | self._is_lost(last.sums)
+        is_bad = (last.status == Status.NON_FINITE) | is_lost(
+            last.sums.cost, self.eps * self._size(last.sums), self.is_data
+        )
         is_known = ~is_singular & ~is_bad & (freedoms >= 0)
         variance = jnp.where(is_known, variance, jnp.nan)
         status = jnp.where(

@@ -14,7 +14,11 @@ from ._descent import RUNNING
 
 _CONVERGED = [status for status in Status if status.has_converged]
 _TO_COME = "Still to come."
-_MESSAGES = {Status.NON_FINITE: "NaN or infinite at the start: the data, or the model there."}
+_MESSAGES = {
+    Status.NON_FINITE: (
+        "NaN, infinite or beyond the range of the precision: the data, or the model at the start."
+    )
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,7 +75,9 @@ def compare(
         optimisers: by name: a factory such as ``optax.adam``, whose learning rate is tuned if it
             has to be given; a :func:`mlcalc_jax.contender` with more to tune; or an optimiser that
             is ready, which has nothing to tune.
-        params: the start, where the problem is a bare cost; seeds scatter it by a tenth.
+        params: the start, where the problem is a bare cost; seeds scatter it by a tenth. Bare
+            Python numbers are as precise as the data of the cost and the other parameters, without
+            any of JAX's own precision (float32 unless its x64 flag is on).
         steps: of every run.
         learning_rates: a range (:func:`mlcalc_jax.log_uniform`) or a list, shared by all who have
             one; from 1e-6 to 1e4 unless given.

@@ -221,6 +221,10 @@ class Comparison:
             for name, row in best.items()
         }
 
+    def __repr__(self) -> str:
+        names = ", ".join(standing.name for standing in self.problems)
+        return f"<Comparison of {len(self.optimisers)} optimisers on {names}>"
+
     def report(self) -> str:
         """The rules, and for each problem who reached the target, how fast, how sure that is."""
         from ._tables import report

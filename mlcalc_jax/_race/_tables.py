@@ -71,7 +71,8 @@ def _about(standing: Standing) -> str:
             known += ", WHICH IT IS NOT: there are lower costs"
     return (
         f"{standing.name} ({standing.dimension} parameters): from {standing.start_cost:.4g} to the "
-        f"target {standing.target:.6g}; lowest found {standing.best:.6g}{known}"
+        f"target {standing.target:.6g}; lowest found while tuning "
+        f"{standing.best:.6g}{known}"
     )
 
 

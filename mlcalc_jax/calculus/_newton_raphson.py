@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int, Num
 
 from .. import _check
+from .._path import alone
 from .._types import AnyArray, ArrayLike
 from ._derivatives import computed, point
 
@@ -58,6 +59,7 @@ class RootSearch(NamedTuple):
     @property
     def message(self) -> str:
         """How the iteration ended, as a sentence (on the host, one search at a time)."""
+        alone(self.status, "searches", "search")
         return RootStatus(int(self.status)).message
 
 

@@ -126,6 +126,10 @@ class SlopeErrors(NamedTuple):
     exact: float  #: f'(x): from Taylor coefficients by intervals, which are proved
     exact_error: float  #: proved; infinite where automatic differentiation had to stand in
 
+    def __repr__(self) -> str:
+        schemes = ", ".join(self.error)
+        return f"<SlopeErrors of {schemes} at {len(self.h)} runs; the slope is {self.exact:g}>"
+
 
 def slope_errors(f: Callable[[Any], Any], x: float, h: ArrayLike | None = None) -> SlopeErrors:
     """The error of every scheme of :func:`slope` against h, and what theory predicts.

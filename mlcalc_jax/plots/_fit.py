@@ -25,7 +25,8 @@ def fit(
 ) -> Axes:
     """Data with error bars, the fitted curve with its confidence band, and weighted residuals.
 
-    Error bars are sigma as given. Masked points are hollow. A global fit is drawn a colour for each
+    Error bars are sigma as given. A weighted residual is ``(data - fit) / sigma``: that of a point
+    above the curve is above zero. Masked points are hollow. A global fit is drawn a colour for each
     data set.
 
     Args:
@@ -42,8 +43,9 @@ def fit(
 
     Raises:
         ValueError: several predictors, or data that are not 1-D; a sigma that differs from point
-            to point, for a prediction.
+            to point, for a prediction; a batch of fits, a fit that is traced.
     """
+    fit._check_alone("a picture", "predict")
     sets = _sets(fit)
     grids = [np.linspace(one.x.min(), one.x.max(), _GRID) for one in sets]
     curves = np.split(np.asarray(fit.predict(_at(fit, grids))), len(sets))
@@ -83,12 +85,12 @@ class _Set(NamedTuple):
     y: np.ndarray
     sigma: np.ndarray | None
     counts: np.ndarray
-    residuals: np.ndarray
+    residuals: np.ndarray  #: above zero where y is above the fit
 
 
 def _sets(fit: Fit) -> list[_Set]:
     problem = fit.problem
-    y, r = np.asarray(problem.y), np.asarray(problem.residuals(fit.params))
+    y, r = np.asarray(problem.y), -np.asarray(problem.residuals(fit.params))
     counts = np.ones(y.shape, bool)
     if problem.mask is not None:
         counts = np.broadcast_to(np.asarray(problem.mask), y.shape)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.animation import FuncAnimation
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from .._race import Comparison, Outcome, Race
 from .._race._profiles import Profile, data_profiles, performance_profiles
@@ -19,6 +20,8 @@ _AXES = {
     "seconds": "seconds (compilation apart)",
 }
 _PLACES = 200  # along an axis at which runs are compared
+_TARGET: Any = {"color": "0.4", "linewidth": 0.8, "linestyle": (0, (4, 3))}
+_STAR: Any = {"color": "0.4", "linestyle": "", "marker": "*", "markersize": 10}
 
 
 def race(
@@ -32,8 +35,8 @@ def race(
 ) -> Axes:
     """The lowest cost so far of every optimiser, median and 20-80 % band over the fresh seeds.
 
-    Drawn above the known minimum, if the problem has one. A run that has diverged keeps the lowest
-    cost it had.
+    Drawn above the known minimum, if the problem has one, and as far as one of the medians is in
+    sight. A run that has diverged keeps the lowest cost it had.
 
     Args:
         comparison: from :func:`mlcalc_jax.compare`.
@@ -54,8 +57,7 @@ def race(
     floor = 0.0 if standing.minimum is None else standing.minimum
     runs = {one.optimiser: one for one in comparison.races if one.problem == standing.name}
     shown = {n: one for n, one in runs.items() if not one.error and _is_drawn(one, against)}
-    ends: dict[str, float] = {}
-    reach: list[float] = []
+    medians: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, one in shown.items():
         across, costs = _curves(one, against)
         low, middle, high = np.quantile(costs - floor, (0.2, 0.5, 0.8), axis=0, method="nearest")
@@ -66,21 +68,14 @@ def race(
         ax.fill_between(
             across, np.maximum(low, tiny), high, color=styles[name].color, alpha=0.1, linewidth=0
         )
-        ends[name] = float(middle[-1])
-        reach += [float(across[0]), float(across[-1])]
-    target = standing.target - floor
-    if against == "steps":
-        ax.set_xscale("symlog", linthresh=1)
-        ax.set_xlim(left=0)
-    elif reach:
-        ax.set(xscale="log", xlim=(0.8 * min(reach), 1.25 * max(reach)))
-    ax.set_xlabel(_AXES[against])
-    ax.set_ylabel("lowest cost so far" + (" above the minimum" if floor else ""))
+        medians[name] = across, middle
+    target, bottom = standing.target - floor, -np.inf
     if 0 < target < np.inf:
         ax.set_yscale("log")
-        lowest = max(min(ends.values(), default=target), 1e-6 * target)
-        ax.set_ylim(bottom=0.3 * min(lowest, target))
-        ax.axhline(target, color="0.4", linewidth=0.8, linestyle=(0, (4, 3)))
+        lowest = min((float(middle[-1]) for _, middle in medians.values()), default=target)
+        bottom = 0.3 * min(max(lowest, 1e-6 * target), target)
+        ax.set_ylim(bottom=bottom)
+        ax.axhline(target, **_TARGET)
         ax.annotate(
             "target",
             (0.99, target),
@@ -90,8 +85,17 @@ def race(
             fontsize="x-small",
             color="0.3",
         )
+    reach = _reach(medians, bottom)
+    if against == "steps":
+        ax.set_xscale("symlog", linthresh=1)
+        ax.set_xlim(0, 1.25 * max(1.0, reach))
+    elif medians:
+        first = min(float(across[0]) for across, _ in medians.values())
+        ax.set(xscale="log", xlim=(0.8 * first, 1.25 * max(first, reach)))
+    ax.set_xlabel(_AXES[against])
+    ax.set_ylabel("lowest cost so far" + (" above the minimum" if floor else ""))
     if labels:
-        label_ends(ax, ends, styles)
+        label_ends(ax, {name: _at(reach, *median) for name, median in medians.items()}, styles)
     return ax
 
 
@@ -104,11 +108,12 @@ def sensitivity(
     labels: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """How every optimiser with a learning rate takes to it, over the tuning seeds.
+    """How optimisers take to their learning rate, over the tuning seeds.
 
-    The lowest cost that a run came to, median over seeds and a diverged run's being that of its
-    start or worse; a star is the rate that was chosen. With ``what="diverged"``, the share of runs
-    that diverged.
+    Those whose learning rate was all that was tuned: one of which more was (a
+    :func:`mlcalc_jax.contender`) has no line. The lowest cost that a run came to, median over seeds
+    and a diverged run's being that of its start or worse; a star is the rate that was chosen. With
+    ``what="diverged"``, the share of runs that diverged.
 
     Args:
         comparison: from :func:`mlcalc_jax.compare`.
@@ -119,7 +124,7 @@ def sensitivity(
         ax: where to draw; a new figure unless given.
 
     Raises:
-        ValueError: an unknown problem; no optimiser has a learning rate.
+        ValueError: an unknown problem; there is no such optimiser.
     """
     if what not in ("cost", "diverged"):
         raise ValueError(f"what must be cost or diverged, got {what!r}")
@@ -149,12 +154,15 @@ def sensitivity(
             ax.plot(rates[one.winner], up[one.winner], "*", color=style.color, markersize=10)
         ends[one.optimiser] = float(up[order][-1])
     if not reach:
-        raise ValueError("no optimiser of this comparison has a learning rate to tune")
+        raise ValueError("no optimiser of this comparison has a learning rate to tune, and no more")
     ax.set(xscale="log", xlim=(0.7 * min(reach), 1.4 * max(reach)), xlabel="learning rate")
     if what == "cost":
+        explained = [Line2D([], [], label="rate that was chosen", **_STAR)]
         if 0 < standing.target - floor < np.inf:
             ax.set_yscale("log")
-            ax.axhline(standing.target - floor, color="0.4", linewidth=0.8, linestyle=(0, (4, 3)))
+            ax.axhline(standing.target - floor, **_TARGET)
+            explained.append(Line2D([], [], label="target", **_TARGET))
+        ax.legend(handles=explained, fontsize="small")
         ax.set_ylabel("median lowest cost" + (" above the minimum" if floor else ""))
     else:
         ax.set(ylim=(-0.04, 1.04), ylabel="share of runs that diverged")
@@ -304,6 +312,17 @@ def _line(style: Line) -> dict[str, Any]:
         "markersize": 4,
         "markevery": 0.11,  # of the length of the axes
     }
+
+
+def _reach(medians: Mapping[str, tuple[np.ndarray, np.ndarray]], bottom: float) -> float:
+    """The last place at which one of the medians lies above the bottom of the axes."""
+    places = [across[middle > bottom] for across, middle in medians.values()]
+    return max((float(some[-1]) for some in places if some.size), default=0.0)
+
+
+def _at(place: float, across: np.ndarray, middle: np.ndarray) -> float:
+    """A median at a place, or where it begins or ends if that is nearer."""
+    return float(middle[max(0, int(np.searchsorted(across, place, "right")) - 1)])
 
 
 def _is_drawn(one: Race, against: str) -> bool:

@@ -13,9 +13,10 @@ from .. import _check
 from ..calculus import RootSearch, newton_raphson
 from ..calculus import RootStatus as Status
 from ._slopes import values
-from ._style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, WINE, axes
+from ._style import BLACK, BLUE, GREEN, GREY, PURPLE, SKY, VERMILION, WINE, axes
 
-_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, WINE, "#F0E442")
+#: The first three are Tol's high-contrast blue, yellow and red: apart in grey too.
+_COLOURS = ("#004488", "#DDAA33", "#BB5566", SKY, GREEN, PURPLE, WINE, "#F0E442")
 
 
 def tangents(

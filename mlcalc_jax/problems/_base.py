@@ -61,6 +61,7 @@ class Problem:
         names = [name for name, *_ in self.view or ()]
         if names and not (isinstance(self.start, dict) and set(names) <= set(self.start)):
             raise ValueError(f"view shows {' and '.join(names)}: expected two names of the start")
+        _rising(self.view or ())
 
     def draw_start(self, key: Any) -> Params:
         """A start from a seed or key: ``draw``'s, or the start :func:`scattered` by a tenth."""
@@ -100,8 +101,8 @@ def from_cost(
     Raises:
         TypeError: a cost that cannot be called, a start that is not real numbers.
         ValueError: a start that is empty or not finite, a minimum that is not finite, a minimiser
-            that is not shaped as the start, a view of names that the start has not, a negative
-            spread.
+            that is not shaped as the start, a view of names that the start has not or of a range
+            that does not rise, a negative spread.
     """
     called = getattr(cost, "__name__", type(cost).__name__) if name is None else name
     start = _check.float_params(start, cost)
@@ -132,7 +133,12 @@ def scattered(start: Params, spread: float = 0.1) -> Draw:
 
 
 def anywhere(view: View) -> Draw:
-    """Starts drawn uniformly from the part of the plane that ``view`` shows."""
+    """Starts drawn uniformly from the part of the plane that ``view`` shows.
+
+    Raises:
+        ValueError: a range that does not rise.
+    """
+    _rising(view)
     return Partial(_drop, {name: (float(low), float(high)) for name, low, high in view})
 
 
@@ -143,6 +149,14 @@ def sum_of_squares(residuals: Model, number: int) -> LeastSquares:
     takes the residuals for points that can be dealt into batches.
     """
     return LeastSquares(residuals, np.zeros(()), np.zeros(number))
+
+
+def _rising(view: Any) -> None:
+    """Raise unless every range of the view goes from lower to higher."""
+    for name, *ends in view:
+        low, high = map(float, ends)
+        if not low < high:
+            raise ValueError(f"the range of {name} must go from lower to higher, got {low, high}")
 
 
 def _drop(edges: Any, key: Any) -> Params:

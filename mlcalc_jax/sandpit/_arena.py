@@ -68,6 +68,9 @@ class Games:
         half = t.ppf((1 + level) / 2, len(won) - 1) * np.std(won, ddof=1) / math.sqrt(len(won))
         return float(np.mean(won) - half), float(np.mean(won) + half)
 
+    def __repr__(self) -> str:
+        return f"<Games: {len(self)}, of which {np.sum(self.won)} won>"
+
     def report(self) -> str:
         """How many games ended how."""
         low, high = self.win_rate_interval()

@@ -129,6 +129,8 @@ def test_a_parameter_without_effect_does_not_spoil_the_rest() -> None:
         (-1.0, ValueError, "damping must be finite and above zero"),
         (np.nan, ValueError, "damping must be finite and above zero"),
         ("strong", TypeError, "damping must be real numbers, got dtype <U6"),
+        ([], ValueError, "damping is empty"),
+        (np.ones(0), ValueError, "damping is empty"),
     ],
 )
 @pytest.mark.usefixtures("annotations_unchecked")

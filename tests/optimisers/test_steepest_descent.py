@@ -113,6 +113,8 @@ def test_optax_schedule() -> None:
         (("fast",), TypeError, "aggression must be real numbers, got dtype <U4"),
         ((None,), TypeError, "aggression must be real numbers"),
         ((True,), TypeError, "aggression must be real numbers"),
+        (([],), ValueError, "aggression is empty"),
+        ((1.0, np.ones(0)), ValueError, "noise is empty"),
         ((1.0, -0.1), ValueError, "noise must be finite and not negative, got -0.1"),
         ((1.0, np.nan), ValueError, "noise must be finite"),
         ((1.0, "loud"), TypeError, "noise must be real numbers"),

@@ -139,6 +139,7 @@ def test_one_of_ones_own() -> None:
         (bowl, {"x": 1.0}, {"minimiser": {"y": 0.0}}, ValueError, "minimiser must have the names"),
         (bowl, {"x": 1.0}, {"minimiser": {"x": np.zeros(2)}}, ValueError, "names and shapes"),
         (bowl, {"x": 1.0}, {"view": P.View(("x", 0, 1), ("y", 0, 1))}, ValueError, "view shows x"),
+        (bowl, {"x": 1.0}, {"view": P.View(("x", 1, 0), ("x", 0, 1))}, ValueError, "range of x"),
     ],
 )
 @pytest.mark.usefixtures("annotations_unchecked")

@@ -145,6 +145,10 @@ def test_one_that_fails_spoils_nobody_else(small: mc.Comparison) -> None:
     report = found.report()
     assert "raises could not run: RuntimeError: I never work" in report
     assert "diverges fell short: 5 diverged" in report
+    assert (
+        repr(found)
+        == f"<Comparison of {len(found.optimisers)} optimisers on {found.problems[0].name}>"
+    )
     assert {row["optimiser"] for row in found.records()} == {*SMALL, "diverges"}
 
 
@@ -158,6 +162,7 @@ def test_a_report_says_what_to_doubt() -> None:
     settings = {"learning_rates": [1e-5, 1e-4], "trials": 2, "target": 2.5}
     report = mc.compare(problem, contenders, **QUICK | settings).report()
     assert "known minimum 2, WHICH IT IS NOT: there are lower costs" in report
+    assert "lowest found while tuning 1" in report
     assert "sgd took the highest of its learning rates, 1e-05 to 0.0001" in report
     assert "L-BFGS took" not in report
 

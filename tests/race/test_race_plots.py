@@ -56,6 +56,9 @@ def test_race_draws_the_median_of_the_fresh_seeds(race: mc.Comparison, against: 
         else:
             assert line.get_xdata()[-1] == np.median(one.oracle_at[:, -1])
     assert {text.get_text() for text in ax.texts} == {*OPTIMISERS, "target"}
+    (_, right), (bottom, _) = ax.get_xlim(), ax.get_ylim()
+    seen = [line.get_xdata()[line.get_ydata() > bottom][-1] for line in drawn.values()]
+    assert right == pytest.approx(1.25 * max(seen))  # no room where nothing is drawn
 
 
 @pytest.mark.slow
@@ -81,7 +84,11 @@ def test_sensitivity_shows_costs_and_divergence(race: mc.Comparison) -> None:
     ax = mc.plots.sensitivity(race, problem, what="diverged")
     assert set(named(ax)) == {"sgd", "Adam"}  # Newton has no learning rate
     assert named(ax)["sgd"].get_ydata().tolist() == [0, 0, 0, 1]
-    costs = named(mc.plots.sensitivity(race, problem))["sgd"].get_ydata()
+    ax = mc.plots.sensitivity(race, problem)
+    explained = ax.get_legend()
+    assert explained is not None
+    assert [text.get_text() for text in explained.get_texts()] == ["rate that was chosen", "target"]
+    costs = named(ax)["sgd"].get_ydata()
     assert np.argmin(costs) == race.race("sgd", problem).winner == 2
     with pytest.raises(ValueError, match="what must be"):
         mc.plots.sensitivity(race, problem, what="speed")

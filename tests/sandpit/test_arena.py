@@ -76,6 +76,7 @@ def test_bad_strategies_lose_their_own_games_alone() -> None:
     assert (games.dips > 1).any()
     assert "not finite" in games.report()
     assert "left the pit" in games.report()
+    assert repr(games) == f"<Games: 30, of which {int(games.won.sum())} won>"
     assert np.isfinite(games.places).all()
 
 
@@ -157,3 +158,5 @@ def test_strategies_refuse_what_they_cannot_be() -> None:
     for make in (sandpit.fixed_step, sandpit.steepest, sandpit.hybrid, sandpit.momentum):
         with pytest.raises(ValueError, match="above zero"):
             make(-1.0)
+        with pytest.raises(TypeError, match="must be a number"):
+            make(np.ones(0))
