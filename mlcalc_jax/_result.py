@@ -116,7 +116,8 @@ class Fit:
         text = status.message
         if status == Status.GRADIENT_BELOW_TOLERANCE:
             text = "Converged: the parameters can reach no more of the residuals."
-        is_small = self.cost < least_cost(np.asarray(self.cost).dtype)
+        cost = np.asarray(self.cost)
+        is_small = cost < least_cost(cost.dtype)
         if status == Status.NON_FINITE and (self.steps == 0 or is_small):
             text = (
                 "The model or its derivative is NaN or infinite at the start, or squares are "
