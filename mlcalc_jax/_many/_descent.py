@@ -114,7 +114,7 @@ class _State(NamedTuple):
     scale: tuple[Array, ...]  # D^2
     ahead: tuple[Array, ...]  # the step that is planned
     promised: Array  # what it should take off the cost
-    is_free: Array  # whether the damping hardly holds it back, in whichever direction
+    is_free: Array  # 1 where the damping hardly holds it back, in whichever direction; else 0
     status: Array
     taken: Array
 
@@ -231,7 +231,7 @@ class Descent(ABC):
         )
         damping, growth, *scale = self.damping
         status = self.begins()
-        ahead, promised, is_free = (zero,) * self.size, zero, jnp.zeros_like(status, bool)
+        ahead, promised, is_free = (zero,) * self.size, zero, jnp.zeros_like(status)
         return _State(
             at, sums, damping, growth, tuple(scale), ahead, promised, is_free, status, self.taken
         )
@@ -301,7 +301,7 @@ class Descent(ABC):
 
     def _step(self, now: _State, freedoms: Array) -> _State:
         """Evaluate the step that was planned, take it or not, and plan the next."""
-        eps, running, is_free = self.eps, now.status == RUNNING, now.is_free
+        eps, running, is_free = self.eps, now.status == RUNNING, now.is_free > 0
         is_first = jnp.isinf(now.sums.cost)
         trial = tuple(a + s for a, s in zip(now.at, now.ahead, strict=True))
         there = self._sums(trial)
@@ -383,7 +383,7 @@ class Descent(ABC):
             at=_kept(trial, now.at, is_last),
             ahead=d,
             promised=promised,
-            is_free=is_free,
+            is_free=is_free.astype(jnp.int32),
             # Of what is carried on with by another call, D^2 is renewed there.
             scale=_kept(scale, now.scale, status == RUNNING),
             status=status,
