@@ -1,7 +1,6 @@
 """``python -m mlcalc_jax fit-many``: a stack of spectra, spots or pixels, fitted onto the disk."""
 
 import argparse
-import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from ._many import ManyFits, fit_many
 from ._many._store import local
 from ._options import CONVERGED, NOT_CONVERGED, STOPPED, limits, model_of, names, numbers
+from ._whole import written_whole
 
 
 def add_to(commands: Any) -> None:
@@ -207,9 +207,5 @@ def _draw(found: ManyFits, image: tuple[int, int], file: Path) -> None:
         plots.status_map(found, image, ax=axes[len(parameters)])
         for ax in axes[len(parameters) + 1 :]:
             ax.remove()
-        part = file.with_name(f".{file.name}.{os.getpid()}")
-        try:
+        with written_whole(file) as part:
             figure.savefig(part, format="png")
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._pointwise import is_pointwise
-from ._unrolled import Dual, Known, NotLanewiseError, Numbers, Unrolled, Value
+from ._dual import Dual
+from ._unrolled import Known, NotLanewiseError, Numbers, Unrolled, Value
 
 #: Numbers (1, fits), x, and which of the numbers: the result and its derivatives by those.
 Lanewise = Callable[[Sequence[Array], Any, Sequence[int]], tuple[Array, list[Array]]]

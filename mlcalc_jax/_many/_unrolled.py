@@ -22,6 +22,7 @@ from jaxtyping import Array
 
 from .._primitives import CALLS, ELEMENTWISE, OWN_DERIVATIVE, called, loop_of
 from .._xla import RUNS_STEP_BY_STEP
+from ._dual import Dual, along, stepped
 from ._moves import MOVES, PICKS, Move, picking
 
 _ELEMENTWISE = ELEMENTWISE | {"real", "imag", "complex", "conj", "round", "xor", "nextafter"}
@@ -48,16 +49,6 @@ _ANY = -1  # point of what is the same at all
 
 class NotLanewiseError(Exception):
     """The model cannot be run number by number."""
-
-
-class Dual:
-    """A value (1 or points, 1 or fits), and its derivatives, alike, by the numbers in it.
-
-    At a point, where ``points`` is 0 in what follows, both are (fits,) or ().
-    """
-
-    def __init__(self, value: Any, slopes: dict[int, Any] | None = None) -> None:
-        self.value, self.slopes = value, slopes or {}
 
 
 class Known:
@@ -234,8 +225,11 @@ class Unrolled:
         if axis is not None and any(some.shape[axis] > 1 for some in items):
             raise NotLanewiseError  # the points of one, and numbers of another
         wide = np.broadcast_arrays(*items)
-        rows = zip(*(some.flat for some in wide), strict=True)
-        return _array([self._dual(primitive, params, list(row)) for row in rows], wide[0].shape)
+        duals = []
+        for row in zip(*(some.flat for some in wide), strict=True):
+            self._count()
+            duals.append(stepped(primitive, params, row, self.points))
+        return _array(duals, wide[0].shape)
 
     def _moved(self, move: Move, operands: Sequence[Value]) -> list[Value]:
         """Numbers in other places: which they are, and of which point, is seen by moving both."""
@@ -400,7 +394,7 @@ class Unrolled:
         for k in dict.fromkeys(k for row in rows for k in row.slopes):
             moving = {i: row.slopes[k] for i, row in enumerate(rows) if k in row.slopes}
             tangents = {i: given(slope, shapes[i]) for i, slope in moving.items()}
-            for dual, slope in zip(found, _along(function, values, tangents), strict=True):
+            for dual, slope in zip(found, along(function, values, tangents), strict=True):
                 if slope.dtype == dual.value.dtype:  # none of an integer
                     dual.slopes[k] = taken(slope)
         has_points = [shape == (self.points,) and self.points > 1 for shape in outs]
@@ -408,28 +402,6 @@ class Unrolled:
             Numbers.of(dual, shape, 0 if has else None)
             for dual, shape, has in zip(found, outs, has_points, strict=True)
         ]
-
-    def _dual(self, primitive: Any, params: dict[str, Any], duals: list[Dual]) -> Dual:
-        """A step of one number, and its derivatives."""
-        self._count()
-        shape = jnp.broadcast_shapes(*(np.shape(dual.value) for dual in duals))
-        values = [jnp.broadcast_to(dual.value, shape) for dual in duals]
-        result = primitive.bind(*values, **params)
-        if not jnp.issubdtype(result.dtype, jnp.inexact):
-            return Dual(result)
-        if primitive is lax.exp_p and result.dtype == jnp.float64 and self.points:
-            # In a loop of its own it is faster than among the sums over points; not so in float32.
-            result = lax.optimization_barrier(result)
-        factors = _factors(primitive.name, duals, result)
-        slopes: dict[int, Any] = {}
-        for k in dict.fromkeys(k for dual in duals for k in dual.slopes):
-            moving = {i: dual.slopes[k] for i, dual in enumerate(duals) if k in dual.slopes}
-            if factors is not None:
-                slopes[k] = sum(factors[i] * slope for i, slope in moving.items())
-            else:
-                tangents = {i: jnp.broadcast_to(slope, shape) for i, slope in moving.items()}
-                slopes[k] = _along(partial(primitive.bind, **params), values, tangents)
-        return Dual(result, slopes)
 
     def _count(self) -> None:
         self.left -= 1
@@ -466,29 +438,3 @@ def _is_elementwise(eqn: Any) -> bool:
     if eqn.primitive.name in CALLS | OWN_DERIVATIVE:
         return all(map(_is_elementwise, called(eqn).jaxpr.eqns))
     return eqn.primitive.name in _ELEMENTWISE | _SHAPES
-
-
-def _along(function: Any, values: list[Any], tangents: dict[int, Any]) -> Any:
-    """The derivative of a function of several values, along those that move."""
-
-    def of_moving(*some: Any) -> Any:
-        given = list(values)
-        for i, value in zip(tangents, some, strict=True):
-            given[i] = value
-        return function(*given)
-
-    return jax.jvp(of_moving, [values[i] for i in tangents], list(tangents.values()))[1]
-
-
-def _factors(name: str, duals: list[Dual], result: Any) -> tuple[Any, ...] | None:
-    """What the slopes of the operands are multiplied with, in shapes as small as theirs."""
-    if name in ("add", "add_any"):
-        return 1, 1
-    if name == "sub":
-        return 1, -1
-    if name == "mul":
-        a, b = duals
-        return b.value, a.value
-    if name == "exp":
-        return (result,)
-    return None

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .._whole import written_whole
+
 _BROKEN = (
     *(ValueError, EOFError, AttributeError, TypeError, KeyError, NotImplementedError),
     *(zlib.error, zipfile.BadZipFile),
@@ -20,13 +22,8 @@ def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
     Raises:
         OSError: it cannot be written; nothing is left beside it.
     """
-    part = file.with_name(f".{file.name}.part")
-    try:
-        with part.open("wb") as opened:
-            np.savez_compressed(opened, **arrays)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    with written_whole(file) as part, part.open("wb") as opened:
+        np.savez_compressed(opened, **arrays)
 
 
 def read_arrays(file: Path) -> dict[str, np.ndarray]:

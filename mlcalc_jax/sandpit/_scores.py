@@ -6,7 +6,7 @@ from typing import Any
 
 import platformdirs
 
-from ._files import write_whole
+from .._whole import written_whole
 
 
 def score_file() -> Path:
@@ -31,7 +31,9 @@ def record(level: str, seed: int, dips: int) -> bool:
         return False
     file = score_file()
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, json.dumps({**_read(), f"{level} {seed}": dips}, indent=1) + "\n")
+    scores = {**_read(), f"{level} {seed}": dips}
+    with written_whole(file) as part:
+        part.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     return True
 
 

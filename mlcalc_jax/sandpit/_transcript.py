@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._files import write_whole
+from .._whole import written_whole
 from ._game import Outcome, State, dip, give_up, new_game, undo
 from ._levels import level_named, pit
 
@@ -49,7 +49,8 @@ def save(game: Transcript, file: str | os.PathLike[str]) -> None:
     """
     body = asdict(game)
     record = {"format": _FORMAT, "version": _VERSION, **body, "sha256": _digest(body)}
-    write_whole(Path(file), json.dumps(record, indent=1) + "\n")
+    with written_whole(Path(file)) as part:
+        part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def load(file: str | os.PathLike[str]) -> Transcript:
