@@ -15,7 +15,7 @@ import numpy as np
 from .. import _check
 from .._cores import cores
 from .._precision import holds_tracer
-from .._progress import Progress, told
+from .._progress import Progress, shown, told
 from .._types import Cost, Params
 from ..problems import Problem
 from ._comparison import Comparison, Race, Standing
@@ -150,7 +150,9 @@ def compare(
     if out is not None:
         made_with = fingerprint(problems, contenders, tried, rules)
         store = Store(Path(out).expanduser(), made_with, resume)
-    return _Comparing(contenders, tried, rules, store, told(progress, " runs")).of(problems)
+    tell = told(progress, " runs")
+    with shown(tell):
+        return _Comparing(contenders, tried, rules, store, tell).of(problems)
 
 
 class _Comparing:
@@ -317,7 +319,7 @@ class _Comparing:
         while_tuning = taken(tuned.runs, target, self.every)
         to_target = taken(runs, target, self.every)
         rows = runs.cost.shape[-1]
-        shown = np.unique(np.linspace(0, rows - 1, min(rows, _ROWS_KEPT)).astype(int))
+        kept = np.unique(np.linspace(0, rows - 1, min(rows, _ROWS_KEPT)).astype(int))
         return Race(
             problem=problem.name,
             optimiser=name,
@@ -331,10 +333,10 @@ class _Comparing:
             oracle=to_target.oracle,
             outcome=outcomes(runs, target),
             passes=runs.passes,
-            step=np.minimum(shown * self.every, self.rules.steps),
-            cost=runs.cost[:, shown],
-            lowest=runs.lowest[:, shown],
-            oracle_at=runs.oracle[:, shown],
+            step=np.minimum(kept * self.every, self.rules.steps),
+            cost=runs.cost[:, kept],
+            lowest=runs.lowest[:, kept],
+            oracle_at=runs.oracle[:, kept],
             compile_seconds=tuned.compile_seconds,
         )
 
