@@ -135,7 +135,11 @@ def converge(
         is_better = is_finite & jnp.where(is_level, left < now.left, decrease > 0)
 
         is_tiny = ~is_first & jnp.all(jnp.abs(now.proposed.d) <= 2 * eps * jnp.abs(trial))
-        judged = judge(now.trust, now.proposed, jnp.where(is_level, 0, decrease), is_better)
+        # By the slopes at both ends of the step, where the cost cannot tell.
+        slopes = product(now.here.triangle.R.T, now.here.triangle.z)
+        slopes += product(there.triangle.R.T, there.triangle.z)
+        told = jnp.where(is_level, -jnp.vdot(slopes, now.proposed.d), decrease)
+        judged = judge(now.trust, now.proposed, told, is_better)
         at, here, left = jax.tree.map(
             lambda new, old: jnp.where(is_better, new, old),
             (trial, there, left),
@@ -147,7 +151,11 @@ def converge(
             | is_lost(here.cost, noise, is_data),
             Status.GRADIENT_BELOW_TOLERANCE: is_better & has_arrived(here.cost, left, noise),
             Status.COST_CONVERGED: (here.cost <= (4 * noise) ** 2)
-            | (~is_better & is_finite & (left**2 <= rounding)),
+            | (
+                (~is_better | (is_tiny & (now.proposed.damping > 1)))
+                & is_finite
+                & (left**2 <= rounding)
+            ),
             Status.STEP_CONVERGED: is_tiny & (now.proposed.damping <= 1),
             Status.STALLED: is_tiny,
         }

@@ -123,15 +123,16 @@ def freedom(
     if is_fixed.all():
         raise ValueError("every parameter is fixed: there is nothing to fit")
     grouped: dict[Transform, tuple[int, ...]] = {}
-    flat = None
     for name, transform in (transforms or {}).items():
         if not (isinstance(transform, Transform) and all(map(callable, transform))):
             raise TypeError(f"transforms[{name!r}] must be a Transform, got {transform!r}")
         here = _places(places, name, "transforms")
-        flat = np.concatenate([np.ravel(leaf) for _, leaf in leaves]) if flat is None else flat
-        if all(_check.is_concrete(leaf) for _, leaf in leaves):
-            with np.errstate(all="ignore"):
-                if not np.isfinite(np.asarray(transform.to_free(flat[list(here)]))).all():
+        values = [leaf for path, leaf in leaves if path and _key(path[0]) == name]
+        if all(map(_check.is_concrete, values)):
+            flat = np.concatenate([np.ravel(leaf) for leaf in values])
+            # Inside a user's jit it would be traced.
+            with np.errstate(all="ignore"), jax.ensure_compile_time_eval():
+                if not np.isfinite(np.asarray(transform.to_free(flat))).all():
                     raise ValueError(f"params[{name!r}] is outside the range of its transform")
         grouped[transform] = grouped.get(transform, ()) + here
     if tie is not None and not callable(tie):

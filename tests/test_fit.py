@@ -1018,3 +1018,51 @@ def test_masked_points_may_have_no_derivative_under_jit() -> None:
     assert_allclose(found, removed.params["a"], rtol=1e-9)
     assert slope[0] == 0
     assert_allclose(slope @ y, found, rtol=1e-7)  # linear in y
+
+
+def test_arriving_is_not_stalling() -> None:
+    """Residuals so large that steps overshoot, until the cost cannot tell one from the next.
+
+    Outside fact: scipy.optimize.least_squares, of data sets on which lambda once grew to the end.
+    """
+    rng, x = np.random.default_rng(7), np.linspace(0, 4, 30)
+
+    def residuals(p: Any, y: Any) -> Any:
+        return 3 * np.exp(-p[0] * x) + p[1] - y
+
+    for k in range(500):
+        y = residuals((1.3, 0.5), -rng.normal(0, 0.5, 30))
+        start = {"amplitude": 3.0, "rate": 1.3 * rng.uniform(0.8, 1.2)}
+        start["offset"] = 0.5 * rng.uniform(0.8, 1.2)
+        if k not in (6, 392, 487):
+            continue
+        fit = mc.fit(mc.models.exponential_decay, start, x, y, fixed="amplitude")
+        best = optimize.least_squares(
+            residuals, [start["rate"], start["offset"]], args=(y,), xtol=1e-15, ftol=1e-15
+        )
+        assert fit.success
+        assert_allclose([fit.params["rate"], fit.params["offset"]], best.x, rtol=1e-6)
+
+
+def test_transforms_of_a_start_that_is_traced() -> None:
+    """Inside a user's jit, over starts or data, and by a fixed number: as outside of it."""
+    start = {"amplitude": 1.5, "mu": 0.1, "sigma": 1.1, "offset": 0.3}
+
+    def sigma_of(sigma: Any, offset: Any = 0.3, y: Any = Y, fixed: Any = ()) -> Any:
+        given = start | {"sigma": sigma, "offset": offset}
+        return mc.fit(
+            mc.models.gaussian_peak, given, X, y, fixed=fixed,
+            transforms={"sigma": mc.transforms.log},
+        ).params["sigma"]  # fmt: skip
+
+    with jax.enable_x64(True):
+        alone = sigma_of(1.1)
+        assert_allclose(jax.jit(sigma_of)(1.1), alone, rtol=1e-9)
+        assert_allclose(jax.vmap(sigma_of)(np.array([1.1, 0.9])), [alone] * 2, rtol=1e-7)
+        assert_allclose(jax.jit(lambda y: sigma_of(1.1, y=y))(Y), alone, rtol=1e-9)
+        slope = jax.grad(lambda offset: sigma_of(1.1, offset, fixed="offset"))(0.4)
+        h = 1e-4
+        ends = [sigma_of(1.1, 0.4 + s, fixed="offset") for s in (h, -h)]
+        assert_allclose(slope, (ends[0] - ends[1]) / (2 * h), rtol=1e-5)
+    with pytest.raises(ValueError, match=r"params\['sigma'\] is outside the range"):
+        jax.jit(lambda y: sigma_of(-1.0, y=y))(Y)
