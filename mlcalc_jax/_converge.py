@@ -15,7 +15,7 @@ from ._path import Status
 from ._problem import LeastSquares
 from ._trust import Proposal, Trust, first_trust, judge, lengths, propose
 from ._types import ArrayLike
-from ._uncertainty import is_lost, is_singular, is_well_conditioned
+from ._uncertainty import is_lost, is_singular
 
 _RUNNING = -1
 _BEGINNING = -2
@@ -78,7 +78,7 @@ def converge(
     - STALLED: the same, but only because lambda has grown, as in front of a cliff.
     - NON_FINITE: the start is not finite, or squares are beyond the range of the precision.
 
-    A ``linear`` model is solved by one undamped step, unless its Jacobian is nearly singular.
+    A ``linear`` model is solved by undamped steps, unless its Jacobian is singular to rounding.
 
     With 2 ``attempts``, a fit that stalls, or ends where the data do not determine the parameters
     (two peaks on one place, an exponential gone to infinity), is begun again from ``at`` with next
@@ -163,7 +163,7 @@ def converge(
         for end, is_so in reversed(ends.items()):  # the first that holds
             status = jnp.where(is_so, known(end, np.int32), status)
         if linear:
-            is_clear = is_first & is_well_conditioned(here.triangle.R)
+            is_clear = is_first & ~is_singular(here.triangle.R)
             trust = trust._replace(damping=jnp.where(is_clear, eps**2, trust.damping))
         trust = trust._replace(
             scale=lengths(here.triangle, trust, at), is_bent=trust.is_bent & (status == _RUNNING)

@@ -118,19 +118,10 @@ def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Arra
     return values, tangents[1] * jnp.where(condition, 1, jnp.nan).astype(values.dtype)
 
 
-def is_well_conditioned(R: Float[Array, "free free"]) -> Bool[Array, ""]:
-    """Whether the column-scaled R loses no more than half of the digits."""
-    return _condition(R) < jnp.finfo(R.dtype).eps ** -0.5
-
-
 def is_singular(R: Float[Array, "free free"]) -> Bool[Array, ""]:
     """Whether the column-scaled R is singular to rounding."""
-    return ~(_condition(R) * _rounding(R) < 1)
-
-
-def _condition(R: Array) -> Array:
     scaled, _, inverse = _inverted(R)
-    return jnp.linalg.norm(scaled) * jnp.linalg.norm(inverse)
+    return ~(jnp.linalg.norm(scaled) * jnp.linalg.norm(inverse) * _rounding(R) < 1)
 
 
 def _rounding(R: Array) -> float:

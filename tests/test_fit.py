@@ -1066,3 +1066,18 @@ def test_transforms_of_a_start_that_is_traced() -> None:
         assert_allclose(slope, (ends[0] - ends[1]) / (2 * h), rtol=1e-5)
     with pytest.raises(ValueError, match=r"params\['sigma'\] is outside the range"):
         jax.jit(lambda y: sigma_of(-1.0, y=y))(Y)
+
+
+@pytest.mark.parametrize("offset", [1e8, 1.7e9, 2460000.5])
+def test_a_line_far_from_where_x_is_zero(offset: float) -> None:
+    """Dates and times as x: intercept and slope are all but the same thing there.
+
+    Outside fact: scipy.stats.linregress of x from its middle.
+    """
+    rng = np.random.default_rng(0)
+    x = offset + np.linspace(0, 1 / 24 if offset < 1e7 else 60, 25)
+    for _ in range(10):
+        y = 0.1 * np.linspace(0, 1, 25) + rng.normal(0, 0.3, 25)
+        fit, line = mc.fit(mc.models.line, None, x, y), stats.linregress(x - x.mean(), y)
+        assert fit.success
+        assert_allclose(fit.params["slope"], line.slope, atol=1e-5 * line.stderr)
