@@ -272,3 +272,36 @@ def test_a_function_that_branches() -> None:
     for call in (lambda f: mc.taylor(f, 0.5, 2), lambda f: mc.check_gradient(f, 0.5)):
         with pytest.raises(TypeError, match=r"jnp\.where"):
             call(lambda x: jnp.sin(x) if x > 0 else x)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_length_of_a_direction_whose_squares_are_out_of_range(dtype: Any) -> None:
+    """Outside fact: the slope along (3, 4) / 5 of x^2 y, on paper."""
+    at = {"x": dtype(2), "y": dtype(5)}
+    largest = np.finfo(dtype)
+    for size in (largest.tiny, largest.tiny**0.6, largest.max**0.6, largest.max / 5):
+        direction = {"x": dtype(3 * size), "y": dtype(4 * size)}
+        along = mc.directional_derivative(lambda p: p["x"] ** 2 * p["y"], at, direction)
+        assert_allclose(along, 0.6 * 20 + 0.8 * 4, rtol=1e-6)
+
+
+def test_a_gradient_that_rounding_hides_is_undecided() -> None:
+    """Differences of 1e13 + x are right to a tenth: they cannot tell 1 from 1.5."""
+    check = mc.check_gradient(lambda p: 1e13 + p["x"], {"x": 1.0}, lambda p: {"x": 1.5})
+    assert check.undecided == ("x",)
+    assert not check.agrees
+
+
+@pytest.mark.parametrize(("sign", "kind"), [(1, "minimum"), (-1, "saddle")])
+def test_units_do_not_make_a_point_degenerate(sign: int, kind: str) -> None:
+    """Microseconds beside volts: outside fact, the signs of the two squares."""
+    box = {"t": (-1e-6, 1e-6), "V": (-1.0, 1.0), "w": (-2.0, 2.0)}
+
+    def f(p: Any) -> Any:
+        return (p["t"] / 1e-6) ** 2 + sign * p["V"] ** 2
+
+    (point,) = mc.critical_points(f, {name: box[name] for name in "tV"})
+    assert point.kind == kind
+    assert_allclose(point.eigenvalues, sorted([2e12, 2 * sign]))
+    (held,) = mc.constrained(lambda p: f(p) + p["w"] ** 2, lambda p: p["w"] - 1, box)
+    assert held.kind == kind

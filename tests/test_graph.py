@@ -74,3 +74,10 @@ def test_no_function_and_no_scalar(annotations_unchecked: None) -> None:
         mc.computational_graph(3, 1.0)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="one real scalar"):
         mc.computational_graph(lambda x: jnp.stack([x, x]), 1.0)
+
+
+def test_inputs_named_as_inner_numbers() -> None:
+    """Outside fact: the derivatives of sin(v1) v2, on paper."""
+    graph = mc.computational_graph(lambda p: jnp.sin(p["v1"]) * p["v2"], {"v1": 2.0, "v2": 3.0})
+    assert graph.gradient == pytest.approx({"v1": 3 * np.cos(2.0), "v2": np.sin(2.0)})
+    assert len({node.name for node in graph.nodes}) == len(graph.nodes)

@@ -172,9 +172,12 @@ def directional_derivative(
     def compute() -> Any:
         along = _along(u, at)
         if normalise:
-            length = jnp.linalg.norm(
-                jnp.stack([jnp.linalg.norm(a) for a in jax.tree.leaves(along)])
-            )
+            # By the largest number first, whose square may be out of range.
+            leaves = jax.tree.leaves(along)
+            largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf), initial=0) for leaf in leaves]))
+            along = jax.tree.map(lambda leaf: leaf / largest.astype(leaf.dtype), along)
+            leaves = jax.tree.leaves(along)
+            length = jnp.linalg.norm(jnp.stack([jnp.linalg.norm(leaf) for leaf in leaves]))
             along = jax.tree.map(lambda leaf: leaf / length.astype(leaf.dtype), along)
         return jax.jvp(f, (_arrays(at),), (along,))[1]
 

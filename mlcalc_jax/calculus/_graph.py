@@ -45,7 +45,7 @@ _SIGNS: dict[str, tuple[str, tuple[str, ...]]] = {
 class Node(NamedTuple):
     """One number on the way from the inputs to the result."""
 
-    name: str  #: of an input, its key; else v1, v2, ... in the order of computation
+    name: str  #: of an input, its key; else v1, v2, ... by computation, or w1, ... if one is taken
     operation: str  #: empty for an input
     value: float
     derivative: float  #: of the result by this number: the product along every path, summed
@@ -72,7 +72,7 @@ class Graph:
     @property
     def gradient(self) -> dict[str, float]:
         """The derivative of the result by each input."""
-        return {node.name: node.derivative for node in self.nodes if node.name in self.inputs}
+        return {node.name: node.derivative for node in self.nodes if not node.operation}
 
     def __str__(self) -> str:
         lines = []
@@ -131,6 +131,9 @@ class _Builder:
         self.depths = [0] * len(names)
         self.edges: list[Edge] = []
         self.inputs = names
+        # Of inner numbers: one with which no name of an input begins and goes on with digits.
+        taken = {name[:1] for name in names if name[1:].isdigit()}
+        self.letter = next((letter for letter in "vwuzts" if letter not in taken), "node ")
 
     def run(self, jaxpr: Any, consts: Any, given: list[Any]) -> list[Any]:
         known: dict[Any, Any] = {}
@@ -169,7 +172,7 @@ class _Builder:
         if k >= _MOST_NODES:
             raise ValueError(f"the function takes more than {_MOST_NODES} steps: too many to draw")
         sign, rules = _sign(name, eqn.params, len(operands))
-        self.names.append(f"v{k - len(self.inputs) + 1}")
+        self.names.append(f"{self.letter}{k - len(self.inputs) + 1}")
         self.values.append(value)
         self.operations.append(_written(sign, operands, self.names))
         self.depths.append(1 + max(self.depths[o] for o in used))

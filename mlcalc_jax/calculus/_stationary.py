@@ -47,9 +47,10 @@ def critical_points(f: Cost, bounds: Bounds, *, starts: int = 400) -> list[Criti
     """All points of a box that Newton's method finds where ``grad f = 0``, lowest value first.
 
     Each start of a regular lattice goes downhill on ``|grad f|^2`` by damped Newton steps in
-    float64. The eigenvalues of the Hessian tell the kind. What no start runs into is not found, so
-    that a narrow dip may be missed; more starts find more. Of a whole line of critical points each
-    start finds one of its own, and all are degenerate.
+    float64. The eigenvalues of the Hessian, its coordinates in units of the sides of the box, tell
+    the kind: one of less than 1e-7 of the largest counts as zero. What no start runs into is not
+    found, so that a narrow dip may be missed; more starts find more. Of a whole line of critical
+    points each start finds one of its own, and all are degenerate.
 
     Args:
         f: a pure scalar function of ``{name: number}``.
@@ -72,12 +73,14 @@ def critical_points(f: Cost, bounds: Bounds, *, starts: int = 400) -> list[Criti
         return z, solved, jax.vmap(_of(f, names))(z), curvature(z), curvature(begin)
 
     z, solved, value, hessian, elsewhere = map(np.asarray, in_double(jax.jit(solve)))
-    scale = _typical(elsewhere)
+    size = high - low
+    scale = _typical(_in_box(elsewhere, size))
     found = []
     for k in _distinct(z, np.where(np.isfinite(value), solved, np.inf), low, high):
         eigenvalues = np.linalg.eigvalsh(hessian[k])
         at = dict(zip(names, map(float, z[k]), strict=True))
-        found.append(CriticalPoint(at, float(value[k]), _kind(eigenvalues, scale), eigenvalues))
+        kind = _kind(np.linalg.eigvalsh(_in_box(hessian[k], size)), scale)
+        found.append(CriticalPoint(at, float(value[k]), kind, eigenvalues))
     return sorted(found, key=lambda point: point.value)
 
 
@@ -132,11 +135,10 @@ def constrained(f: Cost, g: Cost, bounds: Bounds, *, starts: int = 400) -> list[
     found = []
     for k in _distinct(z[:, :-1], np.where(np.isfinite(value), solved, np.inf), low, high):
         # The directions along the constraint: all that is orthogonal to grad g.
-        along = np.linalg.svd(normal[k][None])[2][1:].T
-        eigenvalues = np.linalg.eigvalsh(along.T @ curvature[k] @ along)
+        along = np.linalg.svd((normal[k] * (high - low))[None])[2][1:].T
+        hessian = _in_box(curvature[k], high - low)
         at = dict(zip(names, map(float, z[k, :-1]), strict=True))
-        scale = float(np.abs(curvature[k]).max())
-        kind = _kind(eigenvalues, scale)
+        kind = _kind(np.linalg.eigvalsh(along.T @ hessian @ along), float(np.abs(hessian).max()))
         found.append(ConstrainedPoint(at, float(value[k]), float(z[k, -1]), kind))
     return sorted(found, key=lambda point: point.value)
 
@@ -217,6 +219,11 @@ def _solve(equations: Callable[[Array], Array], starts: Array, size: Any) -> tup
 
 def _finite(z: Array) -> Array:
     return jnp.all(jnp.isfinite(z), axis=1, keepdims=True)
+
+
+def _in_box(hessians: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """In units of the sides of the box: signs of eigenvalues stay, and units do not matter."""
+    return hessians * np.outer(size, size)
 
 
 def _typical(hessians: np.ndarray) -> float:
