@@ -263,3 +263,19 @@ def test_radius_past_the_asymptote() -> None:
         found.remainder(1.1)
     with pytest.raises(ValueError, match="pole"):
         mc.taylor(jnp.tan, 1.5, 3).remainder(0.2)
+
+
+def test_order_0_knows_what_is_constant() -> None:
+    """Outside fact: the same function at order 1, and the value itself."""
+    with pytest.raises(NotImplementedError, match="int"):
+        mc.taylor(lambda x: (x * x).astype(int) * 1.0, 1.3, 0)
+    found = mc.taylor(lambda x: x ** (x * x), 1.3, 0)
+    assert abs(found.coefficients[0] - 1.3 ** (1.3 * 1.3)) <= found.coefficient_errors[0] + 1e-15
+
+
+def test_functions_that_are_computed_again_for_their_derivative() -> None:
+    """jax.checkpoint changes no number: outside fact, log and its derivatives at 2."""
+    found = mc.taylor(jax.checkpoint(lambda x: jnp.log(x)), 2.0, 2)
+    assert_allclose(found.coefficients, [np.log(2.0), 1 / 2, -1 / 8], rtol=1e-15)
+    graph = mc.computational_graph(jax.checkpoint(lambda p: jnp.log(p["x"])), {"x": 2.0})
+    assert graph.gradient == {"x": 0.5}

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._primitives import CALLS, OWN_DERIVATIVE, called
 from ._derivatives import names_of, point
-from ._taylor_arithmetic import CALLS, jaxpr_of
+from ._taylor_arithmetic import jaxpr_of
 
 _MOST_NODES = 200
 _SILENT = {"convert_element_type", "copy", "copy_p"}
@@ -145,8 +146,8 @@ class _Builder:
         known |= dict(zip(jaxpr.invars, given, strict=True))
         for eqn in jaxpr.eqns:
             operands = [read(atom) for atom in eqn.invars]
-            inner = next((eqn.params[k] for k in ("jaxpr", "call_jaxpr") if k in eqn.params), None)
-            if inner is not None and eqn.primitive.name in CALLS:
+            if eqn.primitive.name in CALLS | OWN_DERIVATIVE:
+                inner = called(eqn)
                 results = self.run(inner.jaxpr, inner.consts, operands)
             else:
                 results = self._step(eqn, operands)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _check
+from .._primitives import CALLS, OWN_DERIVATIVE, called
 from . import _interval as iv
 from ._interval import DomainError, Interval, add, divide, multiply, point, subtract
 
@@ -47,8 +48,9 @@ def jet_of(closed: Any, inputs: Sequence[Jet], order: int) -> Jet:
         UnsupportedError: a primitive without an arithmetic, by name.
         DomainError: 1/x across 0, a logarithm or root of a negative number.
     """
+    # At least to order 1: a jet of one term is that of a constant.
     with np.errstate(all="ignore"):
-        return _run(closed.jaxpr, closed.consts, list(inputs), order)[0]
+        return _run(closed.jaxpr, closed.consts, list(inputs), max(order, 1))[0][: order + 1]
 
 
 def _run(jaxpr: Any, consts: Sequence[Any], inputs: list[Jet], order: int) -> list[Jet]:
@@ -61,8 +63,8 @@ def _run(jaxpr: Any, consts: Sequence[Any], inputs: list[Jet], order: int) -> li
     known |= dict(zip(jaxpr.invars, inputs, strict=True))
     for eqn in jaxpr.eqns:
         name, given = eqn.primitive.name, [read(atom) for atom in eqn.invars]
-        inner = next((eqn.params[k] for k in ("jaxpr", "call_jaxpr") if k in eqn.params), None)
-        if inner is not None and name in CALLS:
+        if name in CALLS | OWN_DERIVATIVE:
+            inner = called(eqn)
             results = _run(inner.jaxpr, inner.consts, given, order)
         elif name in _RULES:
             try:
@@ -256,7 +258,6 @@ def _converted(order: int, params: Any, u: Jet) -> Jet:
 
 
 _LN2 = iv.log(point(2.0))
-CALLS = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat", "checkpoint"}
 
 _RULES: dict[str, Callable[..., Jet]] = {
     "add": lambda order, params, a, b: plus(a, b),
