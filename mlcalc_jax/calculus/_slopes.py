@@ -244,11 +244,11 @@ def check_gradient(
 ) -> GradientCheck:
     """Hold a gradient against central differences extrapolated to h = 0, in float64.
 
-    Every number of ``params`` is moved by twenty steps, halved from one to the next; Neville's
+    Every number of ``params`` is moved both ways by ten steps, each half the one before; Neville's
     scheme extrapolates (Ridders), and the spread of the tableau says how far to trust the result.
-    Where that is not far, nothing is decided; but a derivative that f's rounding hides at every
-    step counts as zero. Of what wiggles within the steps (a twentieth of a number, and less) the
-    spread may say too little.
+    Where that is not far, nothing is decided; but a claim smaller than what f's rounding hides even
+    at the longest step counts as zero. Of what wiggles within the steps (a twentieth of a number,
+    and less) the spread may say too little.
 
     Args:
         f: a pure function of a pytree that returns one real number, a rule of differentiation of

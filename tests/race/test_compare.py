@@ -13,6 +13,7 @@ import optax
 import pytest
 
 import mlcalc_jax as mc
+from mlcalc_jax._race import _compare
 from mlcalc_jax._race._sweep import luck_of
 
 QUADRATIC = mc.problems.quadratic(20.0, 3)
@@ -269,6 +270,24 @@ def test_replay_is_the_run_that_was_judged(small: mc.Comparison) -> None:
         mc.replay(small, QUADRATIC, {"Adam": optax.adam})
     with pytest.raises(ValueError, match="raced with, 3 to 7"):
         mc.replay(small, QUADRATIC, SMALL, seed=999)
+
+
+def test_the_bar_of_a_stopped_race_is_closed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is said afterwards begins on a line of its own."""
+    pytest.importorskip("tqdm")
+
+    def broken(*args: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_compare._Comparing, "_judged", broken)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        mc.compare(
+            QUADRATIC, SMALL, learning_rates=mc.log_uniform(1e-3, 1.0), progress=True, **QUICK
+        )
+    assert raised  # while it is kept, with all that it came through
+    assert capsys.readouterr().err.endswith("\n")
 
 
 def test_a_stopped_race_goes_on(tmp_path: Path, small: mc.Comparison) -> None:
