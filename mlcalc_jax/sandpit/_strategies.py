@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
@@ -49,9 +50,15 @@ def inside(step: Any, memory: Memory) -> Any:
     return jnp.clip(memory.here + step, 0, SIDE) - memory.here
 
 
+def _above_zero(name: str, value: Any) -> None:
+    if np.ndim(value):
+        raise TypeError(f"{name} must be a number, got shape {np.shape(value)}")
+    _check.positive(name, value)
+
+
 def fixed_step(length: ArrayLike = 0.3) -> Strategy:
     """Always the same length, in m, straight down the slope: ``-length J / |J|``."""
-    _check.positive("length", length)
+    _above_zero("length", length)
     return Partial(_fixed_step, length)
 
 
@@ -62,7 +69,7 @@ def _fixed_step(length: Any, depth: Any, jacobian: Any, hessian: Any, memory: Me
 
 def steepest(aggression: ArrayLike = 0.2) -> Strategy:
     """Steepest descent, ``-aggression J``; aggression in m."""
-    _check.positive("aggression", aggression)
+    _above_zero("aggression", aggression)
     return Partial(_steepest, aggression)
 
 
@@ -90,8 +97,8 @@ def hybrid(aggression: ArrayLike = 0.15, longest: ArrayLike = 1.0) -> Strategy:
 
     Then ``-aggression J``, cut to ``longest``.
     """
-    _check.positive("aggression", aggression)
-    _check.positive("longest", longest)
+    _above_zero("aggression", aggression)
+    _above_zero("longest", longest)
     return Partial(_hybrid, aggression, longest)
 
 
@@ -107,7 +114,7 @@ def _hybrid(
 
 def momentum(aggression: ArrayLike = 0.1, beta: ArrayLike = 0.5) -> Strategy:
     """Heavy ball: ``beta (last step) - aggression J``."""
-    _check.positive("aggression", aggression)
+    _above_zero("aggression", aggression)
     _check.not_negative("beta", beta)
     return Partial(_momentum, aggression, beta)
 

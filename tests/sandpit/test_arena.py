@@ -154,9 +154,10 @@ def test_what_play_refuses(strategy: Any, starts: Any, message: str) -> None:
 
 
 def test_strategies_refuse_what_they_cannot_be() -> None:
-    """Step sizes that are not above zero."""
+    """Step sizes that are not above zero, or no single number."""
     for make in (sandpit.fixed_step, sandpit.steepest, sandpit.hybrid, sandpit.momentum):
         with pytest.raises(ValueError, match="above zero"):
             make(-1.0)
-        with pytest.raises(TypeError, match="must be a number"):
-            make(np.ones(0))
+        for several in (np.ones(0), np.ones(2)):
+            with pytest.raises(TypeError, match="must be a number"):
+                make(several)
