@@ -147,8 +147,10 @@ def count(name: str, value: Any, least: int = 1) -> int:
     return number
 
 
-def float_params(params: Params, data: Any = None) -> Params:
+def float_params(params: Params, data: Any = None, name: str = "params") -> Params:
     """The parameters as floating arrays, no less precise than the floating leaves of ``data``.
+
+    ``name`` is what errors call them; nothing where the keys of the pytree say it all.
 
     Raises:
         TypeError: a leaf is not a real number or an array of them.
@@ -156,7 +158,7 @@ def float_params(params: Params, data: Any = None) -> Params:
     """
     leaves, treedef = jax.tree.flatten(params)
     if not leaves:
-        raise ValueError("params holds no parameter: expected a pytree of numbers")
+        raise ValueError(f"{name} holds no parameter: expected a pytree of numbers")
     of_data = _float_dtypes(jax.tree.leaves(data))
     # A bare number has no precision of its own: it takes that of the others.
     of_bare = _wider(of_data + _float_dtypes(leaves))
@@ -166,7 +168,7 @@ def float_params(params: Params, data: Any = None) -> Params:
         if type(leaf) is float and isfinite(leaf):
             floats.append(np.asarray(leaf, of_bare))
             continue
-        names = names or _names(params)
+        names = names or _names(params, name)
         own = _float_dtypes([leaf])
         floats.append(_float_leaf(names[k], leaf, _wider(of_data + own) if own else of_bare))
     return jax.tree.unflatten(treedef, floats)
@@ -182,9 +184,11 @@ def _wider(known: list[Any]) -> Any:
     return jnp.result_type(*known) if known else jnp.result_type(float)
 
 
-def _names(params: Params) -> list[str]:
-    paths = jax.tree_util.tree_leaves_with_path(params)
-    return ["params" + jax.tree_util.keystr(path) for path, _ in paths]
+def _names(params: Params, name: str) -> list[str]:
+    keys = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    if not name:
+        return [jax.tree_util.keystr(key, simple=True, separator=".") for key in keys]
+    return [name + jax.tree_util.keystr(key) for key in keys]
 
 
 def _float_leaf(name: str, leaf: Any, target: Any) -> Any:

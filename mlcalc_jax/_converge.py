@@ -243,7 +243,7 @@ def second_damping(dtype: Any) -> float:
 def _before(at: Array, trust: Trust, steps: Any, bends: Any, table: Array | None) -> State:
     """Nothing is known yet, and the start is the first point to try."""
     size, nothing = at.size, jnp.zeros_like(at)
-    unknown = known(jnp.finfo(at.dtype).max, at.dtype)
+    unknown = known(np.inf, at.dtype)
     no, zero = known(False, bool), known(0, at.dtype)
     R = jnp.zeros((size, size), at.dtype)
     return State(

@@ -82,11 +82,13 @@ def explain_backprop(params: NetworkParams, x: ArrayLike, y: ArrayLike) -> Expla
 
     Raises:
         TypeError: parameters or data that are not real numbers.
-        ValueError: shapes that do not fit; NaN or infinity.
+        ValueError: shapes that do not fit; no points; NaN or infinity.
     """
     x, y = (_check.real_array(name, value) for name, value in (("x", x), ("y", y)))
     _check.finite("x", x)
     _check.finite("y", y)
+    if not np.size(x):
+        raise ValueError("x has no points")
     params = _check.float_params(params, (x, y))
 
     passed, chain, value, by_jax = jax.tree.map(

@@ -143,20 +143,25 @@ def landscape(
 
     Raises:
         TypeError, ValueError: parameters or directions that are not finite real numbers; directions
-            of another structure; an extent that is not above zero or does not rise; a cost that
-            cannot be traced or is no real scalar.
+            of another structure; an extent that is not finite, not above zero or does not rise; a
+            cost that cannot be traced or is no real scalar.
     """
     centre = _check.float_params(centre, cost)
     drawn = jax.random.split(as_key(key))
     across = filter_normalised(centre, drawn[0]) if across is None else across
     up = filter_normalised(centre, drawn[1]) if up is None else up
     for name, direction in (("across", across), ("up", up)):
+        _check.float_params(direction, name=name)
         if jax.tree.map(np.shape, direction) != jax.tree.map(np.shape, centre):
             raise ValueError(f"{name} must have the structure and shapes of the parameters")
     if np.ndim(extent) == 0:
         _check.positive("extent", extent)
         extent = (-float(extent), float(extent)) * 2  # type: ignore[arg-type]
-    a_low, a_high, b_low, b_high = extent  # type: ignore[misc]
+    ends = _check.real_array("extent", np.asarray(extent))
+    if ends.shape != (4,):
+        raise ValueError(f"extent must be one number or four, got shape {ends.shape}")
+    _check.finite("extent", ends)
+    a_low, a_high, b_low, b_high = map(float, ends)
     if not (a_low < a_high and b_low < b_high):
         raise ValueError(f"extent must rise along both directions, got {extent}")
     count = _check.count("resolution", resolution, 2)

@@ -115,6 +115,11 @@ def _held(fit: Any, names: tuple[str, ...]) -> _Held:
         if variance == 0:
             raise ValueError(f"the standard error of {name} is 0: it has no profile")
         if not np.isfinite(variance):
+            if fit.degrees_of_freedom <= 0 and not fit.absolute_sigma:
+                raise ValueError(
+                    "no degrees of freedom are left, from which the scatter would be known: give "
+                    "more points, or sigma with absolute_sigma=True"
+                )
             raise ValueError(f"{name} is undetermined: it has no profile")
     if fit.freedom.tie is None:
         return _Held(places, tuple(map(free.index, places)))

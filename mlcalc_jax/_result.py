@@ -217,8 +217,9 @@ class Fit:
             solve = partial(jax.scipy.linalg.solve_triangular, lower=True)
             white = in_precision_of(columns, solve, problem.cholesky, columns)
             one, y, residual = numpy.moveaxis(numpy.asarray(white), -1, 0)
-        variation = total((y - one * total(one * y) / total(one**2)) ** 2)
-        left = total(residual**2) / numpy.where(variation > 0, variation, np.nan)
+        with np.errstate(over="ignore"):
+            variation = total((y - one * total(one * y) / total(one**2)) ** 2)
+            left = total(residual**2) / numpy.where(variation > 0, variation, np.nan)
         if batch or numpy is jnp:
             return numpy.reshape(1 - left, y.shape[:batch])
         return (1 - left).item()

@@ -103,6 +103,7 @@ def forward(params: NetworkParams, x: ArrayLike) -> Forward:
         x: (inputs, points), or (points,) for a network of one input.
 
     Raises:
+        TypeError: ``params`` that are no layers.
         ValueError: layers that do not chain, or an ``x`` that the first layer does not take.
     """
     a = [_as_features(params, x)]
@@ -122,6 +123,7 @@ def cost(params: NetworkParams, x: ArrayLike, y: ArrayLike) -> Float[Array, ""]:
         y: (outputs, points).
 
     Raises:
+        TypeError: ``params`` that are no layers.
         ValueError: shapes that do not fit.
     """
     error = _output_error(forward(params, x), y)
@@ -182,6 +184,8 @@ def _as_features(params: NetworkParams, x: ArrayLike) -> Array:
     features = features[None, :] if features.ndim == 1 else features
     if features.ndim != 2:
         raise ValueError(f"x must be (inputs, points) or (points,), got shape {features.shape}")
+    if not isinstance(params, (tuple, list)) or not all(map(_is_layer, params)):
+        raise TypeError(f"params must be layers (W, b), as from init_params, got {params!r}")
     width = features.shape[0]
     for k, layer in enumerate(params, start=1):
         W_shape, b_shape = jnp.shape(layer[0]), jnp.shape(layer[1])
@@ -194,6 +198,10 @@ def _as_features(params: NetworkParams, x: ArrayLike) -> Array:
             )
         width = W_shape[0]
     return features
+
+
+def _is_layer(layer: Any) -> bool:
+    return isinstance(layer, (tuple, list)) and len(layer) == 2
 
 
 def _output_error(passed: Forward, y: ArrayLike) -> Array:

@@ -129,6 +129,11 @@ def test_precision_follows_the_data() -> None:
         (lambda: mc.gradient(3, 1.0), TypeError, "must be a function"),  # type: ignore[arg-type]
         (lambda: mc.jacobian(jnp.sin, 1.0, mode="up"), ValueError, "mode"),  # type: ignore[arg-type]
         (lambda: mc.jacobian(lambda x: x > 0, 1.0), TypeError, "real numbers"),
+        (lambda: mc.jacobian(lambda x: None, 1.0), TypeError, "real numbers, got None"),
+        (lambda: mc.derivative(lambda x: (x, x), 1.0), TypeError, "must return one scalar"),
+        (lambda: mc.slope(lambda x: x * np.ones(2), 1.0, 0.1), TypeError, "must return one scalar"),
+        (lambda: mc.slope(jnp.sin, np.nan, 0.1), ValueError, "x must be finite"),
+        (lambda: mc.slope(jnp.sin, 1.0, "a"), TypeError, "h must be a number"),
         (lambda: mc.jvp(jnp.sin, np.ones(2), np.ones(3)), ValueError, "shape"),
         (lambda: mc.vjp(jnp.sin, np.ones(2), {"a": 1.0}), ValueError, "structure"),
         (lambda: mc.directional_derivative(jnp.sum, np.ones(2), np.zeros(2)), ValueError, "0"),
@@ -232,6 +237,23 @@ def test_a_wrong_gradient_is_found_where_it_is() -> None:
     assert str(found).startswith("DISAGREES")
 
 
+@pytest.mark.parametrize("w", [1e4, 1e5, 1e6])
+def test_a_gradient_of_what_wiggles_within_the_longest_step(w: float) -> None:
+    """Outside fact: w cos(w x). Nine in ten of it are still found wrong."""
+    of_sine = lambda p: {"x": w * jnp.cos(w * p["x"])}  # noqa: E731
+    assert mc.check_gradient(lambda p: jnp.sin(w * p["x"]), {"x": 0.3}, of_sine).agrees
+    less = lambda p: {"x": 0.9 * w * jnp.cos(w * p["x"])}  # noqa: E731
+    assert not mc.check_gradient(lambda p: jnp.sin(w * p["x"]), {"x": 0.3}, less).agrees
+
+
+def test_slopes_at_lists_of_numbers() -> None:
+    """As of the same array; bare numbers in the precision of x."""
+    runs = [0.1, 0.01]
+    assert_allclose(mc.slope(jnp.exp, 1.0, runs), mc.slope(jnp.exp, 1.0, np.array(runs)))
+    assert_allclose(mc.derivative(jnp.exp, [[0.0, 1.0]]), np.exp([[0.0, 1.0]]))
+    assert mc.slope(jnp.exp, np.float32(1), runs).dtype == np.float32
+
+
 @pytest.mark.slow
 def test_gradient_check_of_scales_and_of_zero() -> None:
     """1e-10 beside 1e10, a gradient of zero, and a kink where JAX takes one side."""
@@ -279,10 +301,11 @@ def test_length_of_a_direction_whose_squares_are_out_of_range(dtype: Any) -> Non
     """Outside fact: the slope along (3, 4) / 5 of x^2 y, on paper."""
     at = {"x": dtype(2), "y": dtype(5)}
     largest = np.finfo(dtype)
-    for size in (largest.tiny, largest.tiny**0.6, largest.max**0.6, largest.max / 5):
+    least = 1e4 * largest.smallest_subnormal
+    for size in (least, largest.tiny, largest.tiny**0.6, largest.max**0.6, largest.max / 5):
         direction = {"x": dtype(3 * size), "y": dtype(4 * size)}
         along = mc.directional_derivative(lambda p: p["x"] ** 2 * p["y"], at, direction)
-        assert_allclose(along, 0.6 * 20 + 0.8 * 4, rtol=1e-6)
+        assert_allclose(along, 0.6 * 20 + 0.8 * 4, rtol=1e-4)
 
 
 def test_a_gradient_that_rounding_hides_is_undecided() -> None:

@@ -54,12 +54,16 @@ def test_saturation_makes_the_gradient_vanish() -> None:
         fresh.factor("J_W9")
 
 
-def test_explanation_of_wrong_input() -> None:
+def test_explanation_of_wrong_input(annotations_unchecked: None) -> None:
     """One clear line."""
     with pytest.raises(ValueError, match="finite"):
         mc.explain_backprop(params(), np.full(20, np.nan), CURVE.y)
     with pytest.raises(ValueError, match="y must be"):
         mc.explain_backprop(params(), CURVE.x, CURVE.y[:1])
+    with pytest.raises(ValueError, match="no points"):
+        mc.explain_backprop(params(), CURVE.x[:0], CURVE.y[:, :0])
+    with pytest.raises(TypeError, match="must be layers"):
+        mc.explain_backprop({"W": 1.0, "b": 2.0}, CURVE.x, CURVE.y)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="layer 1 does not fit"):
         mc.explain_backprop(params(), np.ones((3, 20)), CURVE.y)
 
@@ -70,6 +74,7 @@ def quadratic(p: Any) -> Any:
 
 
 CENTRE = {"a": np.float64(1.0), "b": np.array([0.5, -2.0])}
+NOWHERE = {"a": np.float64(np.nan), "b": np.ones(2)}
 
 
 def test_landscape_is_the_cost_on_the_plane() -> None:
@@ -133,7 +138,10 @@ def test_spectrum_whole_and_by_lanczos() -> None:
     ("call", "error", "message"),
     [
         (lambda: mc.landscape(quadratic, CENTRE, {"a": 1.0}), ValueError, "across"),
+        (lambda: mc.landscape(quadratic, CENTRE, across=NOWHERE), ValueError, "across.*finite"),
         (lambda: mc.landscape(quadratic, CENTRE, extent=0), ValueError, "extent"),
+        (lambda: mc.landscape(quadratic, CENTRE, extent=(0, np.inf, 0, 1)), ValueError, "finite"),
+        (lambda: mc.landscape(quadratic, CENTRE, extent=(0, 1, 0)), ValueError, "one number or"),  # type: ignore[arg-type]
         (lambda: mc.landscape(quadratic, CENTRE, extent=(1, 0, 0, 1)), ValueError, "rise"),
         (lambda: mc.landscape(quadratic, CENTRE, resolution=1), ValueError, "resolution"),
         (lambda: mc.landscape(jnp.sin, np.ones(2)), TypeError, "cost must return a real scalar"),
@@ -144,7 +152,9 @@ def test_spectrum_whole_and_by_lanczos() -> None:
         (lambda: mc.filter_normalised({"a": np.nan}), ValueError, "finite"),
     ],
 )
-def test_landscape_with_wrong_input(call: Any, error: type[Exception], message: str) -> None:
+def test_landscape_with_wrong_input(
+    call: Any, error: type[Exception], message: str, annotations_unchecked: None
+) -> None:
     """One clear line."""
     with pytest.raises(error, match=message):
         call()

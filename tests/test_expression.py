@@ -85,6 +85,8 @@ def test_wrong_arguments(annotations_unchecked: None) -> None:
         mc.expression(3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="must be names"):
         mc.expression("x", ("x y",))
+    with pytest.raises(ValueError, match="must differ"):
+        mc.expression("x", ("x", "x"))
     f = mc.expression("x + y", ("x", "y"))
     with pytest.raises(TypeError, match="function of"):
         f(1.0)

@@ -271,6 +271,9 @@ def test_profiles_that_cannot_be() -> None:
     fit = mc.fit(mc.models.line, {"slope": 1.0, "intercept": 0.0}, X, Y, fixed={"slope"})
     with pytest.raises(ValueError, match="slope is fixed"):
         fit.profile("slope")
+    fit = mc.fit(lambda p, x: p["a"] * x, {"a": 1.0}, X[1:2], Y[1:2])
+    with pytest.raises(ValueError, match="no degrees of freedom are left"):
+        fit.profile("a")
 
 
 def test_linear_models_take_one_step() -> None:
@@ -826,6 +829,7 @@ def test_trouble_on_the_way_is_a_status() -> None:
     bad = mc.fit(lambda p, x: jnp.log(p["a"]) * x, {"a": -1.0}, X, Y)
     assert bad.status == mc.Status.NON_FINITE
     assert "at the start" in bad.message
+    assert bad.cost == bad.chi_squared == np.inf
     assert not bad.success
     few = mc.fit(mc.models.gaussian_peak, START, X, Y, steps=1)
     assert few.status == mc.Status.STEPS_USED

@@ -282,6 +282,13 @@ def test_shapes_that_do_not_fit(params: Any, x_shape: Any, y_shape: Any, message
             function(params, x, y)
 
 
+@pytest.mark.parametrize("params", ["abc", {"W": 1.0, "b": 2.0}, 3.0, (1.0,)])
+def test_what_is_no_network(params: Any, annotations_unchecked: None) -> None:
+    """Outside fact: the documented error."""
+    with pytest.raises(TypeError, match="params must be layers"):
+        mc.network.forward(params, np.ones(5))
+
+
 def test_single_point_and_line_of_inputs() -> None:
     """Outside fact: x of shape (points,) is x of shape (1, points)."""
     params = mc.network.init_params(jax.random.key(3), (1, 3, 2))

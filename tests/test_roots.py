@@ -78,8 +78,11 @@ def test_search_with_wrong_input(annotations_unchecked: None) -> None:
         mc.newton_raphson(jnp.sin, 1.0, 0)
     with pytest.raises(TypeError, match="function"):
         mc.newton_raphson(3, 1.0)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="real"):
+    with pytest.raises(TypeError, match="x0 must be a real"):
         mc.newton_raphson(jnp.sin, "a")  # type: ignore[arg-type]
+    for start, what in ((1.0, "one real scalar"), (1j, "one scalar")):
+        with pytest.raises(TypeError, match=what):
+            mc.newton_raphson(lambda x: jnp.stack([x, x]), start)
 
 
 @pytest.mark.slow

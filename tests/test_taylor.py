@@ -265,6 +265,19 @@ def test_radius_past_the_asymptote() -> None:
         mc.taylor(jnp.tan, 1.5, 3).remainder(0.2)
 
 
+@pytest.mark.parametrize(
+    ("f", "n"), [(lambda x: x**65.0, 65), (lambda x: x**20_001, 20_001), (lambda x: x**-301, -301)]
+)
+def test_high_powers(f: Any, n: int) -> None:
+    """Outside fact: the binomial series, at -1 too, where no real power has a value."""
+    found = mc.taylor(f, -1.0, 4)
+    exact = [
+        math.prod(range(n, n - k, -1)) // math.factorial(k) * (-1) ** (n - k) for k in range(5)
+    ]
+    assert (np.abs(found.coefficients - exact) <= found.coefficient_errors).all()
+    assert (found.coefficient_errors <= 1e-13 * abs(n) * np.abs(exact)).all()
+
+
 def test_order_0_knows_what_is_constant() -> None:
     """Outside fact: the same function at order 1, and the value itself."""
     with pytest.raises(NotImplementedError, match="int"):

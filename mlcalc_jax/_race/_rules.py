@@ -79,10 +79,12 @@ def checked_problems(problem: Any, params: Params | None) -> tuple[Problem, ...]
     """The problems, each with a cost that was tried."""
     if isinstance(problem, Problem) or (callable(problem) and not isinstance(problem, Sequence)):
         given = [problem]
-    elif isinstance(problem, Iterable):
+    elif isinstance(problem, Iterable) and not isinstance(problem, str):
         given = list(problem)
     else:
         raise TypeError(f"problem must be a Problem, several, or a cost, got {problem!r}")
+    if bad := [one for one in given if not isinstance(one, Problem) and not callable(one)]:
+        raise TypeError(f"problem must be a Problem, several, or a cost, got {bad[0]!r}")
     if not given:
         raise ValueError("there are no problems to race on")
     if params is not None:

@@ -64,7 +64,7 @@ def gradient(f: Callable[[Any], Any], at: Any) -> Any:
         ValueError: ``at`` is empty or not finite.
     """
     _function("f", f)
-    return computed(at := point(at), lambda: jax.grad(_scalar(f))(_arrays(at)))
+    return computed(at := point(at), lambda: jax.grad(scalar(f))(_arrays(at)))
 
 
 def jacobian(
@@ -90,6 +90,8 @@ def jacobian(
 
 def _jacobian(f: Callable[[Any], Any], at: Any, mode: Any) -> Derivatives:
     out = jax.eval_shape(f, at)
+    if not jax.tree.leaves(out):
+        raise TypeError(f"the function must return real numbers, got {out}")
     if bad := [leaf.dtype for leaf in jax.tree.leaves(out) if not _is_real(leaf)]:
         raise TypeError(f"the function must return real numbers, got {bad[0]}")
     rows, columns = names_of(out, "f"), names_of(at, "x")
@@ -107,7 +109,7 @@ def hessian(f: Callable[[Any], Any], at: Any) -> Derivatives:
 
     def compute() -> Derivatives:
         x = _arrays(at)
-        tree = jax.jacfwd(jax.grad(_scalar(f)))(x)
+        tree = jax.jacfwd(jax.grad(scalar(f)))(x)
         names = names_of(x, "x")
         return Derivatives(_matrix(tree, x, x), tree, names, names, "forward over reverse")
 
@@ -168,6 +170,10 @@ def directional_derivative(
     u = _like("direction", direction, at)
     if normalise and all(map(_is_zero, jax.tree.leaves(u))):
         raise ValueError("direction has length 0")
+    if normalise and all(map(_check.is_concrete, jax.tree.leaves(u))):
+        # Here and not below: XLA takes numbers below the normal range for 0.
+        most = max(np.max(np.abs(leaf), initial=0) for leaf in jax.tree.leaves(u))
+        u = jax.tree.map(lambda leaf: np.asarray(leaf) / most, u)
 
     def compute() -> Any:
         along = _along(u, at)
@@ -200,14 +206,14 @@ def total_derivative(
     """
     _function("f", f)
     _function("path", path)
-    t = point(t)
+    t = point(t, "t")
     if len(jax.tree.leaves(t)) != 1 or jnp.shape(t) != ():
         raise ValueError(f"t must be one number, got {t}")
 
     def compute() -> TotalDerivative:
         now = jnp.asarray(t)
         where, rate = jax.jvp(path, (now,), (jnp.ones_like(now),))
-        partial = jax.grad(_scalar(f))(where)
+        partial = jax.grad(scalar(f))(where)
         term = jax.tree.map(jnp.multiply, partial, rate)
         total = sum((jnp.sum(leaf) for leaf in jax.tree.leaves(term)), jnp.zeros_like(now))
         return TotalDerivative(total, partial, rate, term)
@@ -221,14 +227,16 @@ def computed(at: Any, compute: Callable[[], Any]) -> Any:
         return in_precision_of(at, compute)
 
 
-def point(at: Any) -> Any:
+def point(at: Any, name: str = "at") -> Any:
     """``at`` as floating arrays; bare numbers and integers are float64 beside no other float.
+
+    ``name`` is what errors call it; nothing where its keys say it all.
 
     Raises:
         TypeError: a leaf is not a real number or an array of them.
         ValueError: there is no leaf, or one is empty or not finite.
     """
-    return _check.float_params(at, np.float64(0) if _is_bare(at) else None)
+    return _check.float_params(at, np.float64(0) if _is_bare(at) else None, name)
 
 
 def _is_bare(at: Any) -> bool:
@@ -258,18 +266,25 @@ def _function(name: str, f: Any) -> None:
         raise TypeError(f"{name} must be a function, got {f!r}")
 
 
-def _scalar(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """``f``, once it is known to return one real number."""
+def scalar(f: Callable[[Any], Any], kind: Any = jnp.floating) -> Callable[[Any], Any]:
+    """``f``, once it is known to return one number, of a dtype of that kind."""
 
     def checked(x: Any) -> Any:
         value = f(x)
         leaves = jax.tree.leaves(value)
-        if len(leaves) != 1 or jnp.shape(leaves[0]) != () or not _is_real(jnp.asarray(leaves[0])):
-            got = jax.tree.map(lambda leaf: jnp.asarray(leaf).aval.str_short(), value)
-            raise TypeError(f"the function must return one real scalar, got {got}")
-        return jnp.asarray(leaves[0])
+        if len(leaves) == 1 and _check.is_numeric(leaves[0]):
+            number = jnp.asarray(leaves[0])
+            if number.shape == () and jnp.issubdtype(number.dtype, kind):
+                return number
+        wanted = "one real scalar" if kind is jnp.floating else "one scalar"
+        got = jax.tree.map(_kind_of, value)
+        raise TypeError(f"the function must return {wanted}, got {got}")
 
     return checked
+
+
+def _kind_of(leaf: Any) -> str:
+    return jnp.asarray(leaf).aval.str_short() if _check.is_numeric(leaf) else repr(leaf)
 
 
 def _like(name: str, given: Any, model: Any) -> Any:

@@ -86,13 +86,15 @@ def expression(text: str, variables: Sequence[str] = ("x",)) -> Expression:
 
     Raises:
         TypeError: the formula or a name is no string.
-        ValueError: anything outside what is understood, named.
+        ValueError: anything outside what is understood, named; two variables of one name.
     """
     if not isinstance(text, str):
         raise TypeError(f"a formula must be a string, got {text!r}")
     names = (variables,) if isinstance(variables, str) else tuple(variables)
     if not all(isinstance(name, str) and name.isidentifier() for name in names):
         raise TypeError(f"variables must be names, got {names}")
+    if len({*names}) < len(names):
+        raise ValueError(f"variables must differ, got {names}")
     if len(text) > _LONGEST:
         raise ValueError(f"the formula is longer than {_LONGEST} characters")
     try:

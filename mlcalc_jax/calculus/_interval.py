@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 _TRUSTED = 4
+#: Around what computes with intervals: where one has no finite end, it is found out by its ends.
+quietly = np.errstate(all="ignore")
 
 
 class Interval(NamedTuple):
@@ -121,17 +123,27 @@ def integer_power(a: Interval, n: int) -> Interval:
 
 
 def _power(value: Any, n: int) -> Interval:
-    """The power of single numbers, by repeated products."""
-    power = point(value)
-    for _ in range(n - 1):
-        power = multiply(power, point(value))
-    return power
+    """The power of single numbers."""
+    return by_squaring(point(value), n, multiply, lambda a: multiply(a, a))
+
+
+def by_squaring(
+    a: Any, n: int, times: Callable[[Any, Any], Any], square: Callable[[Any], Any]
+) -> Any:
+    """``a`` to the n, at least 1, by log2(n) squares and at most as many products."""
+    power = None
+    while True:
+        if n % 2:
+            power = a if power is None else times(power, a)
+        n //= 2
+        if not n:
+            return power
+        a = square(a)
 
 
 def rising(function: Callable[[Any], Any], a: Interval, low: float, high: float) -> Interval:
     """A function that rises everywhere, with its least and largest value."""
-    with np.errstate(over="ignore", under="ignore"):
-        wide = outward(function(a.low), function(a.high), _TRUSTED)
+    wide = outward(function(a.low), function(a.high), _TRUSTED)
     return Interval(np.maximum(wide.low, low), np.minimum(wide.high, high))
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Int, Num
 from .. import _check
 from .._path import alone
 from .._types import AnyArray, ArrayLike
-from ._derivatives import computed, point
+from ._derivatives import computed, point, scalar
 
 #: Converged where the step is at most so many units in the last place of x.
 _ULPS = 8
@@ -77,7 +77,7 @@ def newton_raphson(f: Callable[[Any], Any], x0: ArrayLike | complex, steps: int 
         steps: at most so many.
 
     Raises:
-        TypeError: f is no function, x0 no number, steps no whole number.
+        TypeError: f is no function or returns no scalar, x0 is no number, steps no whole number.
         ValueError: an x0 that is not finite or not one number, steps below 1.
     """
     if not callable(f):
@@ -89,12 +89,12 @@ def newton_raphson(f: Callable[[Any], Any], x0: ArrayLike | complex, steps: int 
 
 
 def _start(x0: Any) -> Any:
-    if jnp.shape(x0) != ():
-        raise ValueError(f"x0 must be one number, got shape {jnp.shape(x0)}")
+    if np.shape(x0) != ():
+        raise ValueError(f"x0 must be one number, got shape {np.shape(x0)}")
     if not _check.is_concrete(x0):
         return x0
-    if not jnp.iscomplexobj(x0):
-        return point(x0)
+    if not np.iscomplexobj(x0):
+        return point(x0, "x0")
     array = x0 if isinstance(x0, jax.Array) else np.asarray(x0)
     _check.finite("x0", array)
     return array
@@ -102,6 +102,7 @@ def _start(x0: Any) -> Any:
 
 def _search(f: Callable[[Any], Any], x0: Any, steps: int) -> RootSearch:
     is_complex = jnp.iscomplexobj(x0)
+    f = scalar(f, jnp.inexact if is_complex else jnp.floating)
     if is_complex and not jnp.issubdtype(jax.eval_shape(f, x0).dtype, jnp.complexfloating):
         raise TypeError("f of a complex number must be complex: it is not analytic")
     slope_of = jax.grad(f, holomorphic=True) if is_complex else jax.jacfwd(f)

@@ -1,6 +1,6 @@
 """Rise over run: slopes by finite differences, how wrong they are, and gradients checked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -12,20 +12,24 @@ from jaxtyping import Float
 from .. import _check
 from .._precision import in_double
 from .._types import AnyArray, ArrayLike, Cost
-from ._derivatives import computed, gradient, names_of, point, same_structure
+from ._derivatives import computed, gradient, names_of, point, same_structure, scalar
 from ._taylor import taylor
 
 Scheme = Literal["forward", "backward", "central", "complex"]
 SCHEMES: tuple[Scheme, ...] = ("forward", "backward", "central", "complex")
 
 _HIGHEST_DERIVATIVE = 8
-#: Of the differences that check a gradient: the first step, relative, and how often it is halved.
-_FIRST_STEP = 0.05
+#: Of the differences that check a gradient: first steps, relative, and how often each is halved.
+_FIRST_STEPS = 0.05, 5e-5
 _HALVINGS = 10
 
 
 def slope(
-    f: Callable[[Any], Any], x: ArrayLike, h: ArrayLike, *, scheme: Scheme = "forward"
+    f: Callable[[Any], Any],
+    x: ArrayLike | Sequence[Any],
+    h: ArrayLike | Sequence[Any],
+    *,
+    scheme: Scheme = "forward",
 ) -> Float[AnyArray, "..."]:
     """Rise over run: the slope of f at x by a finite difference.
 
@@ -39,19 +43,20 @@ def slope(
     Args:
         f: a pure function from one real number to one; for the complex step, one that is analytic
             and takes a complex number.
-        x: where; any shape. Its dtype decides the precision, bare numbers count as float64.
+        x: where; any shape. Its dtype decides the precision, bare numbers (and lists of them)
+            count as float64.
         h: the run, not zero; any shape that goes with x.
         scheme: one of the above.
 
     Raises:
-        TypeError: f is no function; x or h is no number.
+        TypeError: f is no function or returns no scalar; x or h is no number.
         ValueError: an unknown scheme, an h of 0, an x that is not finite.
     """
     if scheme not in SCHEMES:
         raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
     if not callable(f):
         raise TypeError(f"f must be a function, got {f!r}")
-    at = point({"x": x, "h": h})
+    at = point({"x": _numbers("x", x), "h": _numbers("h", h, x)}, "")
     if _check.is_concrete(at["h"]) and np.any(np.asarray(at["h"]) == 0):
         raise ValueError("h must not be 0: the rise is over a run")
     if scheme == "forward":
@@ -78,12 +83,24 @@ def _each(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """``f`` of every number of an array."""
 
     def of_all(x: Any) -> Any:
-        return jax.vmap(f)(x.ravel()).reshape(x.shape)
+        return jax.vmap(scalar(f, jnp.number))(x.ravel()).reshape(x.shape)
 
     return of_all
 
 
-def derivative(f: Callable[[Any], Any], x: ArrayLike, order: int = 1) -> Float[AnyArray, "..."]:
+def _numbers(name: str, value: Any, beside: Any = None) -> Any:
+    """``value``, a list of numbers as an array: of bare ones in the precision of ``beside``."""
+    array = _check.arrays_of_lists(value, beside)
+    if isinstance(array, (list, tuple)):
+        array = np.asarray(array)
+    if not _check.is_numeric(array):
+        raise TypeError(f"{name} must be a number or an array of numbers, got {value!r}")
+    return array
+
+
+def derivative(
+    f: Callable[[Any], Any], x: ArrayLike | Sequence[Any], order: int = 1
+) -> Float[AnyArray, "..."]:
     """The derivative of f at x, of any order to 8, by automatic differentiation: no h, no error
     but rounding.
 
@@ -94,7 +111,7 @@ def derivative(f: Callable[[Any], Any], x: ArrayLike, order: int = 1) -> Float[A
             :func:`taylor` goes further.
 
     Raises:
-        TypeError: f is no function, x no number, order no whole number.
+        TypeError: f is no function or returns no scalar, x is no number, order no whole number.
         ValueError: an order outside 0 to 8; an x that is not finite.
     """
     if not callable(f):
@@ -103,10 +120,10 @@ def derivative(f: Callable[[Any], Any], x: ArrayLike, order: int = 1) -> Float[A
         raise ValueError(
             f"order must be at most {_HIGHEST_DERIVATIVE}, got {order}; taylor goes further"
         )
-    at = point(x)
+    at = point(_numbers("x", x), "x")
 
     def compute() -> Any:
-        differentiated = f
+        differentiated = scalar(f, jnp.number)
         for _ in range(order):
             differentiated = jax.jacfwd(differentiated)
         return _each(differentiated)(jnp.asarray(at))
@@ -246,9 +263,10 @@ def check_gradient(
 
     Every number of ``params`` is moved both ways by ten steps, each half the one before; Neville's
     scheme extrapolates (Ridders), and the spread of the tableau says how far to trust the result.
-    Where that is not far, nothing is decided; but a claim smaller than what f's rounding hides even
-    at the longest step counts as zero. Of what wiggles within the steps (a twentieth of a number,
-    and less) the spread may say too little.
+    That is done from a first step of a twentieth of the number and again from a thousandth of that:
+    the better one counts, or the second where they contradict each other, as they do where f
+    wiggles within the longer steps. Where the result is not to be trusted far, nothing is decided;
+    but a claim smaller than what f's rounding hides even at the longest step counts as zero.
 
     Args:
         f: a pure function of a pytree that returns one real number, a rule of differentiation of
@@ -262,7 +280,7 @@ def check_gradient(
 
     Source: Ridders, Advances in Engineering Software 4 (1982) 75.
     """
-    at = jax.tree.map(lambda leaf: np.asarray(leaf, float), point(params))
+    at = jax.tree.map(lambda leaf: np.asarray(leaf, float), point(params, "params"))
     claimed = gradient(f, at) if gradient_of is None else in_double(gradient_of, at)
     if not same_structure(claimed, at):
         raise ValueError(
@@ -298,8 +316,7 @@ def _ridders(f: Cost, at: Any) -> Any:
     shrink = 2.0
     rounding = np.finfo(float).eps * jnp.abs(f(unravel(flat)))
 
-    def by_one(k: Any) -> tuple[Any, Any, Any]:
-        first = _FIRST_STEP * jnp.where(flat[k] == 0, 1.0, jnp.abs(flat[k]))
+    def extrapolated(k: Any, first: Any) -> tuple[Any, Any]:
         h = first * shrink ** -jnp.arange(float(_HALVINGS))
 
         def difference(step: Any) -> Any:
@@ -317,6 +334,14 @@ def _ridders(f: Cost, at: Any) -> Any:
             least = jnp.argmin(spread)
             best = jnp.where(spread[least] < error, column[least], best)
             error = jnp.minimum(error, spread[least])
-        return best, error, rounding / first
+        return best, error
+
+    def by_one(k: Any) -> tuple[Any, Any, Any]:
+        longest, second = (s * jnp.where(flat[k] == 0, 1, jnp.abs(flat[k])) for s in _FIRST_STEPS)
+        (wide, wide_error), (near, near_error) = extrapolated(k, longest), extrapolated(k, second)
+        is_wiggly = jnp.abs(wide - near) > 10 * (wide_error + near_error)
+        is_wide = (wide_error <= near_error) & ~is_wiggly
+        best, error = jnp.where(is_wide, wide, near), jnp.where(is_wide, wide_error, near_error)
+        return best, error, rounding / longest
 
     return jax.jit(lambda: jax.lax.map(by_one, jnp.arange(flat.size)))()

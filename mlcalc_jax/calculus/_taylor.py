@@ -12,7 +12,7 @@ from jaxtyping import Float
 from .. import _check
 from .._types import AnyArray, ArrayLike
 from . import _interval as iv
-from ._interval import Bounds, DomainError, Interval, add, multiply, point, subtract
+from ._interval import Bounds, DomainError, Interval, add, multiply, point, quietly, subtract
 from ._taylor_arithmetic import Jet, jaxpr_of, jet_of, minus, plus, times
 from ._taylor_many import MultivariateTaylor, multivariate_taylor
 
@@ -44,6 +44,7 @@ class Taylor:
             total = total * h + c
         return numpy.asarray(total)
 
+    @quietly
     def remainder(self, radius: float) -> Bounds:
         """Bounds of ``f(x) - p(x)`` that hold for every x with ``|x - x0| <= radius``: proved.
 
@@ -70,6 +71,7 @@ class Taylor:
             raise DomainError(f"no finite bound within {radius} of {self.x0}")
         return Bounds(float(found.low), float(found.high))
 
+    @quietly
     def guess(self, radius: float) -> float:
         """The size of the first term left out, ``|c_k| radius^k``: the big-O guess, no bound."""
         _check.positive("radius", radius)
@@ -120,6 +122,7 @@ def taylor(f: Callable[[Any], Any], x0: ArrayLike, order: int) -> Taylor: ...
 def taylor(f: Callable[[Any], Any], x0: Any, order: int) -> MultivariateTaylor: ...
 
 
+@quietly
 def taylor(f: Callable[[Any], Any], x0: Any, order: int) -> Taylor | MultivariateTaylor:
     """The Taylor polynomial of a function of one or several variables around ``x0``.
 

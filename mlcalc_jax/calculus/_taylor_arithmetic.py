@@ -49,8 +49,7 @@ def jet_of(closed: Any, inputs: Sequence[Jet], order: int) -> Jet:
         DomainError: 1/x across 0, a logarithm or root of a negative number.
     """
     # At least to order 1: a jet of one term is that of a constant.
-    with np.errstate(all="ignore"):
-        return _run(closed.jaxpr, closed.consts, list(inputs), max(order, 1))[0][: order + 1]
+    return _run(closed.jaxpr, closed.consts, list(inputs), max(order, 1))[0][: order + 1]
 
 
 def _run(jaxpr: Any, consts: Sequence[Any], inputs: list[Jet], order: int) -> list[Jet]:
@@ -132,9 +131,7 @@ def _whole_power(a: Jet, n: int, order: int) -> Jet:
         return over([point(1.0)], _whole_power(a, -n, order), order)
     if n == 0:
         return [point(np.ones_like(a[0].low))]
-    result = a
-    for _ in range(n - 1):
-        result = times(result, a, order)
+    result = iv.by_squaring(a, n, lambda b, c: times(b, c, order), lambda b: _square(b, order))
     return [iv.integer_power(a[0], n), *result[1:]]
 
 
@@ -246,7 +243,7 @@ def _pow(order: int, params: Any, base: Jet, exponent: Jet) -> Jet:
     power = float(exponent[0].middle)
     if exponent[0].low != exponent[0].high:
         raise UnsupportedError("no Taylor arithmetic for a power that is no exact number")
-    if power == round(power) and abs(power) <= 64:
+    if power.is_integer():
         return _whole_power(base, int(power), order)
     return _real_power(base, power, order)
 

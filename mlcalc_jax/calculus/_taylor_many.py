@@ -18,7 +18,7 @@ from .. import _check
 from .._types import AnyArray
 from . import _interval as iv
 from ._derivatives import names_of, point, same_structure
-from ._interval import Bounds, DomainError, Interval, add, multiply, subtract
+from ._interval import Bounds, DomainError, Interval, add, multiply, quietly, subtract
 from ._interval import point as exactly
 from ._taylor_arithmetic import Jet, jaxpr_of, jet_of, minus, plus, times
 
@@ -58,6 +58,7 @@ class MultivariateTaylor:
             total = total + c * prod(s**n for s, n in zip(h, powers, strict=True))
         return numpy.asarray(total)
 
+    @quietly
     def remainder(self, radius: Any) -> Bounds:
         """Bounds of ``f(x) - p(x)`` for every x with ``|x_i - x0_i| <= radius_i``: proved.
 

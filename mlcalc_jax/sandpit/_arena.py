@@ -179,7 +179,10 @@ def _played(strategy: Partial, pits: Pit, starts: Any, key: Any, is_many: bool) 
 
 
 def _two_numbers(step: Any) -> Any:
-    step = jnp.asarray(step)
+    try:
+        step = jnp.asarray(step)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"a strategy must return a step of two numbers, got {step!r}") from error
     if step.shape != (2,) or not jnp.issubdtype(step.dtype, jnp.floating):
         raise TypeError(
             f"a strategy must return a step of two real numbers, got {step.dtype}{step.shape}"

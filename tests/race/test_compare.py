@@ -367,6 +367,8 @@ def test_history_keeps_within_its_memory() -> None:
         ({"params": {"x": 1.0}}, ValueError, "has its own"),
         ({"problem": []}, ValueError, "no problems"),
         ({"problem": 3}, TypeError, "must be a Problem"),
+        ({"problem": "heights"}, TypeError, "must be a Problem.*got 'heights'"),
+        ({"problem": ["heights"]}, TypeError, "must be a Problem.*got 'heights'"),
         ({"problem": [QUADRATIC, QUADRATIC]}, ValueError, "different names"),
         ({"problem": lambda p: p["x"]}, TypeError, "needs params"),
         ({"problem": lambda p: p["x"], "params": {"x": np.ones(2)}}, TypeError, "real scalar"),

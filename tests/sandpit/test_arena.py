@@ -141,6 +141,7 @@ def test_trials_are_the_same_games_as_play() -> None:
         (3, None, "must be a function"),
         (lambda d, J, H, m: d, None, "two real numbers"),
         (lambda d, J, H, m: jnp.zeros(2, int), None, "two real numbers"),
+        (lambda d, J, H, m: None, None, "two numbers, got None"),
         (lambda d, J, H, m: J if d > 1 else -J, None, "jnp.where"),
         (sandpit.newton(), (7.0, 1.0), "must lie in the pit"),
         (sandpit.newton(), np.zeros((3, 2)), "starts must have shape"),
