@@ -167,7 +167,7 @@ def _draw(rows: list[dict[str, Any]], run: Run) -> None:
             panel.errorbar(
                 held,
                 np.arange(len(some)) + 0.2 * (k - 1),
-                xerr=spread,
+                xerr=[np.minimum(spread, held), np.minimum(spread, 1 - held)],
                 color=styles[kind].color,
                 marker=styles[kind].marker,
                 linestyle="",

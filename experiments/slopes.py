@@ -36,7 +36,8 @@ def experiment(config: Config, run: Run) -> str | None:
         mc.plots.secants(f, config.at, config.runs, ax=left)
         mc.plots.slope_errors(errors, ax=right)
         left.set_title(f"f(x) = {config.function}")
-    proof = f"+- {errors.exact_error:.1g}, proved" if np.isfinite(errors.exact_error) else ""
+    is_proved = np.isfinite(errors.exact_error)
+    proof = f"+- {errors.exact_error:.1g}, proved" if is_proved else "(automatic; not proved)"
     say(f"f'({config.at:g}) = {errors.exact!r} {proof}")
     say(f"{'scheme':<10}{'order':>8}{'best h':>10}{'error there':>13}{'predicted':>11}")
     for scheme, error in errors.error.items():
@@ -46,7 +47,8 @@ def experiment(config: Config, run: Run) -> str | None:
             f"{scheme:<10}{errors.order[scheme]:>8.3f}{best:>10.1g}"
             f"{error[k]:>13.2g}{errors.predicted[scheme][k]:>11.2g}"
         )
-    say(f"{'automatic':<10}{'':>18}{errors.automatic:>13.2g}")
+    automatic = f"{errors.automatic:.2g}" if is_proved else "unknown"
+    say(f"{'automatic':<10}{'':>18}{automatic:>13}")
     run.table(
         "errors",
         [

@@ -53,6 +53,22 @@ def test_graph_shows_every_number() -> None:
     assert "cos u = 0.5403" in said
 
 
+def test_graph_with_long_names_covers_nothing() -> None:
+    """Boxes, derivatives and the labels of edges lie apart."""
+
+    def f(p: Any) -> Any:
+        ratio = p["activation_energy_of_it"] / p["temperature_of_it"]
+        return ratio * p["offset_of_all"] * p["activation_energy_of_it"]
+
+    names = ("activation_energy_of_it", "temperature_of_it", "offset_of_all")
+    ax = mc.plots.graph(mc.computational_graph(f, dict.fromkeys(names, 2.123456)))
+    figure: Any = ax.figure
+    figure.draw_without_rendering()
+    extents = [text.get_window_extent() for text in ax.texts]
+    for k, extent in enumerate(extents):
+        assert extent.count_overlaps(extents[:k]) == 0, ax.texts[k].get_text()
+
+
 def test_gradient_field_points_uphill() -> None:
     """Outside fact: the gradient of x^2 + 2 y^2 is (2x, 4y)."""
     ax = mc.plots.gradient_field(BOWL, x=X, y=Y, resolution=5)

@@ -59,7 +59,12 @@ class Edge(NamedTuple):
     source: int
     target: int
     derivative: float  #: of the target by the source
-    rule: str  #: the same as a formula in u (and v), the operands, and w, the result
+    rule: str  #: the same as a formula in u (and v), the operands, and w, the result; or empty
+
+    def equation(self, digits: int = 6) -> str:
+        """The rule and its number, or the number alone where there is no rule or it is that."""
+        number = f"{self.derivative:.{digits}g}"
+        return number if self.rule in ("", number) else f"{self.rule} = {number}"
 
 
 @dataclass(frozen=True)
@@ -79,17 +84,11 @@ class Graph:
         lines = []
         for k, node in enumerate(self.nodes):
             into = [edge for edge in self.edges if edge.target == k]
-            text = ", ".join(f"d/d{self.nodes[e.source].name} = {_equation(e)}" for e in into)
+            text = ", ".join(f"d/d{self.nodes[e.source].name} = {e.equation()}" for e in into)
             what = f" = {node.operation}" if node.operation else ""
             line = f"{node.name}{what} = {node.value:.6g}, d result = {node.derivative:.6g}"
             lines.append(f"{line}  [{text}]" if text else line)
         return "\n".join(lines)
-
-
-def _equation(edge: Edge) -> str:
-    """A local derivative as rule and number, or as the number alone where that is the rule."""
-    number = f"{edge.derivative:.6g}"
-    return number if edge.rule == number else f"{edge.rule} = {number}"
 
 
 def computational_graph(f: Callable[[Any], Any], at: Any) -> Graph:
@@ -180,7 +179,7 @@ class _Builder:
         for source in dict.fromkeys(used):  # once each, in their order
             places = [i for i, o in enumerate(operands) if isinstance(o, int) and o == source]
             slope = sum(float(jax.jacfwd(apply, argnums=i)(*numbers)) for i in places)
-            rule = " + ".join(_named(rules[i], operands) for i in places)
+            rule = " + ".join(_named(rules[i], operands) for i in places if rules[i])
             self.edges.append(Edge(source, k, slope, rule))
         return [k]
 
@@ -217,7 +216,8 @@ def _sign(name: str, params: Any, operands: int) -> tuple[str, tuple[str, ...]]:
         n = params["y"]
         power = {1: "", 2: " u"}.get(n, f" u^{n - 1}" if n > 1 else f" u^({n - 1})")
         return f"** {n}", (f"{n}{power}",)
-    return _SIGNS.get(name, (name, ("dw/du", "dw/dv", "")[:operands] or ("dw/du",) * operands))
+    unnamed = ("dw/du", "dw/dv")[:operands] if operands <= 2 else ("",) * operands
+    return _SIGNS.get(name, (name, unnamed))
 
 
 def _written(sign: str, operands: list[Any], names: list[str]) -> str:

@@ -139,7 +139,7 @@ class SlopeErrors(NamedTuple):
     order: dict[str, float]  #: fitted: the error goes as h^order where truncation rules
     predicted: dict[str, Float[AnyArray, "steps"]]  #: truncation and round-off together
     best_h: dict[str, float]  #: where the prediction is least; no such h for the complex step
-    automatic: float  #: the error of automatic differentiation
+    automatic: float  #: the error of automatic differentiation; NaN where it is not known
     exact: float  #: f'(x): from Taylor coefficients by intervals, which are proved
     exact_error: float  #: proved; infinite where automatic differentiation had to stand in
 
@@ -199,7 +199,8 @@ def slope_errors(f: Callable[[Any], Any], x: float, h: ArrayLike | None = None) 
         order[scheme] = _fitted_order(runs, error[scheme], noise if scheme != "complex" else eps)
     best = {s: float(runs[np.argmin(predicted[s])]) for s in error if s != "complex"}
     kept = {scheme: predicted[scheme] for scheme in error}
-    return SlopeErrors(runs, error, order, kept, best, abs(first - exact), exact, exact_error)
+    automatic = abs(first - exact) if np.isfinite(exact_error) else np.nan
+    return SlopeErrors(runs, error, order, kept, best, automatic, exact, exact_error)
 
 
 def _one_number(name: str, value: Any) -> np.ndarray:

@@ -1,12 +1,19 @@
 """A computational graph, with the local derivative on every edge."""
 
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import FancyArrowPatch
+from matplotlib.text import Text
 
-from ..calculus import Edge, Graph
+from ..calculus import Graph
 from ._style import BLACK, BLUE, GREY, VERMILION, axes
+
+# In inches: what a letter takes, what is left between two boxes beside the letters on their edges,
+# and from row to row.
+_LETTER, _GAP, _ROW = 0.075, 0.7, 1.15
 
 
 def graph(of: Graph, *, ax: Axes | None = None) -> Axes:
@@ -20,40 +27,22 @@ def graph(of: Graph, *, ax: Axes | None = None) -> Axes:
         of: from :func:`mlcalc_jax.computational_graph`.
         ax: where to draw; a new figure, as large as the graph needs, unless given.
     """
-    place = _layout(of)
-    deepest = max(node.depth for node in of.nodes)
-    widest = max(sum(n.depth == d for n in of.nodes) for d in range(deepest + 1))
-    ax = axes(ax, 1.2 + 2.2 * (deepest + 1), 0.8 + 1.15 * widest)
-    for edge in of.edges:
-        (x0, y0), (x1, y1) = place[edge.source], place[edge.target]
-        ax.annotate(
-            "",
-            (x1, y1),
-            (x0, y0),
-            arrowprops={
-                "arrowstyle": "-|>",
-                "color": GREY,
-                "shrinkA": 24,
-                "shrinkB": 26,
-                "connectionstyle": f"arc3,rad={0.12 if x1 - x0 > 1 else 0.0}",
-            },
-        )
+    said = [
+        (f"{node.name} = {node.operation}" if node.operation else node.name) + f"\n{node.value:.4g}"
+        for node in of.nodes
+    ]
+    below = [f"d result: {node.derivative:.4g}" for node in of.nodes]
+    rows = _rows(of)
+    middles, width = _columns(of, said, below)
+    place = [(middles[node.depth], row) for node, row in zip(of.nodes, rows, strict=True)]
+    highest = max(rows)
+    outer = {*of.inputs, of.nodes[-1].name}
+    ax = axes(ax, 0.4 + width, 0.8 + _ROW * (1 + highest))
+    ax.set(xlim=(0, width), ylim=(-0.7, highest + 0.5))
+    ax.set_axis_off()
+    boxes = [
         ax.text(
-            x0 + 0.5 * (x1 - x0),
-            y0 + 0.5 * (y1 - y0) - (0.06 * (x1 - x0) if x1 - x0 > 1 else 0.0),
-            _rule(edge),
-            color=VERMILION,
-            fontsize="small",
-            ha="center",
-            va="center",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
-        )
-    for k, node in enumerate(of.nodes):
-        is_end = k == len(of.nodes) - 1 or node.name in of.inputs
-        what = f"{node.name} = {node.operation}" if node.operation else node.name
-        text = f"{what}\n{node.value:.4g}"
-        ax.text(
-            *place[k],
+            *at,
             text,
             ha="center",
             va="center",
@@ -61,14 +50,17 @@ def graph(of: Graph, *, ax: Axes | None = None) -> Axes:
             fontsize="small",
             bbox={
                 "boxstyle": "round,pad=0.35",
-                "facecolor": "#E8F1F8" if is_end else "white",
+                "facecolor": "#E8F1F8" if node.name in outer else "white",
                 "edgecolor": BLACK,
             },
             zorder=3,
         )
+        for node, at, text in zip(of.nodes, place, said, strict=True)
+    ]
+    derivatives = [
         ax.annotate(
-            f"d result: {node.derivative:.4g}",
-            place[k],
+            text,
+            at,
             (0, -25),
             textcoords="offset points",
             ha="center",
@@ -78,18 +70,86 @@ def graph(of: Graph, *, ax: Axes | None = None) -> Axes:
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
             zorder=4,
         )
-    ax.set(xlim=(-0.6, deepest + 0.6), ylim=(-0.7, widest - 0.5))
-    ax.set_axis_off()
+        for at, text in zip(place, below, strict=True)
+    ]
+    for edge in of.edges:
+        beside = of.nodes[edge.target].depth - of.nodes[edge.source].depth == 1
+        label = ax.text(
+            0,
+            0,
+            edge.equation(4),
+            color=VERMILION,
+            fontsize="small",
+            ha="center",
+            va="center",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
+            zorder=2.5,
+        )
+        ends = boxes[edge.source], boxes[edge.target]
+        passed = [] if beside else [*boxes, *derivatives]
+        ax.add_patch(_Arrow(*ends, label, 0.0 if beside else 0.12, passed))
     return ax
 
 
-def _rule(edge: Edge) -> str:
-    number = f"{edge.derivative:.4g}"
-    return number if edge.rule == number else f"{edge.rule} = {number}"
+class _Arrow(FancyArrowPatch):
+    """An arrow from the border of one text's box to that of another, with a label on it.
+
+    The label is in the middle, or as near to it as it covers none of the texts to avoid.
+    """
+
+    def __init__(self, start: Text, end: Text, label: Text, bend: float, avoid: list[Text]) -> None:
+        super().__init__(
+            start.get_position(),
+            end.get_position(),
+            arrowstyle="-|>",
+            connectionstyle=f"arc3,rad={bend}",
+            mutation_scale=10,
+            color=GREY,
+            patchA=start.get_bbox_patch(),
+            patchB=end.get_bbox_patch(),
+            shrinkA=0,
+            shrinkB=1,
+            zorder=2,
+        )
+        self.ends, self.label, self.avoid = (start, end), label, avoid
+
+    def draw(self, renderer: Any) -> None:
+        """Only now it is known where the boxes are."""
+        for text in self.ends:
+            text.update_bbox_position_size(renderer)
+        transform = self.get_transform()
+        start, end = (transform.transform(text.get_position()) for text in self.ends)
+        connect: Any = self.get_connectionstyle()
+        a, b, c = connect(start, end, patchA=self.patchA, patchB=self.patchB).vertices[:3]
+        taken = [text.get_window_extent(renderer) for text in self.avoid]
+        for t in (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8):
+            on_curve = (1 - t) ** 2 * a + 2 * t * (1 - t) * b + t**2 * c
+            self.label.set_position(tuple(transform.inverted().transform(on_curve)))
+            if not self.label.get_window_extent(renderer).count_overlaps(taken):
+                break
+        super().draw(renderer)
 
 
-def _layout(of: Graph) -> dict[int, tuple[float, float]]:
-    """A column for each depth, the rows of a column in the order of what they come from."""
+def _columns(of: Graph, said: list[str], below: list[str]) -> tuple[list[float], float]:
+    """The middle of the column of each depth, and the width of all of them, in inches."""
+    deepest = max(node.depth for node in of.nodes)
+    letters, beside = [0] * (deepest + 1), [0] * (deepest + 1)
+    for node, *texts in zip(of.nodes, said, below, strict=True):
+        longest = max(len(line) for text in texts for line in text.split("\n"))
+        letters[node.depth] = max(letters[node.depth], longest)
+    for edge in of.edges:
+        depth = of.nodes[edge.target].depth
+        beside[depth] = max(beside[depth], len(edge.equation(4)))
+    middles, right = [], 0.0
+    for column, gap in zip(letters, beside, strict=True):
+        left = right + (_GAP + _LETTER * gap if right else 0.3)
+        right = left + _LETTER * column
+        middles.append((left + right) / 2)
+    return middles, right + 0.3
+
+
+def _rows(of: Graph) -> list[float]:
+    """The row of each number; of those of a depth in the order of what they come from."""
     columns = defaultdict(list)
     for k, node in enumerate(of.nodes):
         columns[node.depth].append(k)
@@ -97,15 +157,17 @@ def _layout(of: Graph) -> dict[int, tuple[float, float]]:
     sources = defaultdict(list)
     for edge in of.edges:
         sources[edge.target].append(edge.source)
-    place: dict[int, tuple[float, float]] = {}
+    place: dict[int, float] = {}
     for depth, column in sorted(columns.items()):
         wanted = {
-            k: float(np.mean([place[s][1] for s in sources[k]])) if sources[k] else -float(k)
+            k: float(np.mean([place[s] for s in sources[k]])) if sources[k] else -float(k)
             for k in column
         }
         ordered = sorted(column, key=lambda k: wanted[k])
         gap = (widest - 1) / max(1, len(ordered) - 1) if len(ordered) > 1 else 0.0
         for row, k in enumerate(ordered):
-            y = row * gap if len(ordered) > 1 else np.clip(wanted[k], 0, widest - 1)
-            place[k] = (float(depth), float(y if depth or len(ordered) > 1 else (widest - 1) / 2))
-    return place
+            if len(ordered) > 1:
+                place[k] = row * gap
+            else:
+                place[k] = float(np.clip(wanted[k], 0, widest - 1)) if depth else (widest - 1) / 2
+    return [place[k] for k in range(len(of.nodes))]

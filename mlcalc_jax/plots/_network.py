@@ -30,7 +30,7 @@ def factor(of: Factor, *, ax: Axes | None = None) -> Axes:
         interpolation="nearest",
         extent=(0.5, shown.shape[1] + 0.5, shown.shape[0] + 0.5, 0.5),  # counted from 1
     )
-    bar = ax.figure.colorbar(image, ax=ax, format=lambda v, _: f"{v:.1g}")
+    bar = ax.figure.colorbar(image, ax=ax, format=lambda v, _: f"{v:.2g}")
     bar.set_ticks([-largest, 0, largest])
     bar.ax.tick_params(labelsize="x-small")
     shape = " x ".join(map(str, of.value.shape))

@@ -31,7 +31,8 @@ def tangents(
     Args:
         f: the function that was searched.
         search: from :func:`mlcalc_jax.newton_raphson`, of real numbers.
-        x: lowest and highest value to draw; what holds the iterates unless given.
+        x: lowest and highest value to draw; what holds the iterates (but the farthest of
+            many) unless given.
         ax: where to draw; a new figure unless given.
     """
     ax = axes(ax)
@@ -39,20 +40,27 @@ def tangents(
     iterates = np.asarray(search.x)[: count + 1]
     heights = np.asarray(search.value)[: count + 1]
     if x is None:
-        spread = max(float(np.ptp(iterates)), 1e-3 * (1 + abs(float(iterates[0]))))
-        x = float(iterates.min()) - 0.3 * spread, float(iterates.max()) + 0.3 * spread
+        shown = iterates
+        # Of an iteration that leaps about, the farthest leaps leave nothing else to be seen.
+        most = np.append(np.quantile(iterates, (0.1, 0.9)), iterates[0])
+        if np.ptp(iterates) > 3 * np.ptp(most):
+            shown = most
+        spread = max(float(np.ptp(shown)), 1e-3 * (1 + abs(float(iterates[0]))))
+        x = float(shown.min()) - 0.3 * spread, float(shown.max()) + 0.3 * spread
     across = np.linspace(*x, 500)
     ax.axhline(0, color=GREY, linewidth=0.8)
-    ax.plot(across, values(f, across), color=BLACK, label="f")
+    up = values(f, across)
+    ax.plot(across, up, color=BLACK, label="f")
     ends = zip(iterates[:-1], heights[:-1], iterates[1:], strict=True)
-    named = np.inf
+    named: list[float] = []
     for k, (here, height, there) in enumerate(ends):
         ax.plot([here, there], [height, 0], color=BLUE, linewidth=1.2)
         ax.plot([here, here], [0, height], color=BLUE, linestyle=":", linewidth=1)
-        if x[0] <= here <= x[1] and abs(here - named) > 0.06 * (x[1] - x[0]):
-            named = here
+        is_free = all(abs(here - other) > 0.06 * (x[1] - x[0]) for other in named)
+        if x[0] <= here <= x[1] and is_free:
+            named.append(here)
             ax.annotate(
-                f"$x_{k}$", (here, 0), (0, -12 if height > 0 else 5), textcoords="offset points"
+                f"$x_{{{k}}}$", (here, 0), (0, -12 if height > 0 else 5), textcoords="offset points"
             )
     ax.plot([], [], color=BLUE, linewidth=1.2, label="tangents")
     status = Status(int(search.status))
@@ -64,7 +72,10 @@ def tangents(
         label=f"after {count} steps: {float(iterates[-1]):.6g}",
         zorder=4,
     )
-    ax.set(xlabel="x", ylabel="f(x)", xlim=x)
+    seen = np.append(up[np.isfinite(up)], 0.0)
+    room = 0.1 * float(np.ptp(seen)) or 1.0
+    ylim = float(seen.min()) - room, float(seen.max()) + room
+    ax.set(xlabel="x", ylabel="f(x)", xlim=x, ylim=ylim)
     ax.legend(fontsize="small")
     return ax
 

@@ -109,8 +109,9 @@ def slope_errors(errors: SlopeErrors, *, ax: Axes | None = None) -> Axes:
                 fontsize="x-small",
                 color=line.color,
             )
-    automatic = f"automatic: error {errors.automatic:.1g}"
-    ax.axhline(max(errors.automatic, 1e-17), color=BLACK, linestyle="--", label=automatic)
+    if np.isfinite(errors.automatic):
+        automatic = f"automatic: error {errors.automatic:.1g}"
+        ax.axhline(max(errors.automatic, 1e-17), color=BLACK, linestyle="--", label=automatic)
     ax.set(xlabel="run h", ylabel="|slope - f'(x)|")
     ax.set_ylim(bottom=1e-17)
     ax.legend(
