@@ -15,33 +15,49 @@ def label_ends(ax: Axes, ends: Mapping[str, float], styles: Mapping[str, Line]) 
 
     Args:
         ax: whose limits are final.
-        ends: where each line ends, in data; one that is off the axes is named at their border.
+        ends: where each line ends, in data; one that is off the axes is named near their border,
+            beside its marker: no line leads to where it went.
         styles: of the lines, by name.
     """
     if not ends:
         return
     names = sorted(ends, key=lambda name: ends[name])  # of equals, the last named stays above
     heights = np.array([_height(ax, ends[name]) for name in names])
+    low, high = sorted(ax.get_ylim())
     for name, at, beside in zip(names, heights, _apart(heights), strict=True):
+        style = styles[name]
+        is_seen = low <= ends[name] <= high
+        if not is_seen:
+            ax.plot(
+                1.018,
+                beside,
+                style.marker,
+                color=style.color,
+                markersize=4,
+                transform=ax.transAxes,
+                clip_on=False,
+            )
         ax.annotate(
             name,
             xy=(1.0, float(at)),
             xytext=(1.035, float(beside)),
             xycoords="axes fraction",
             textcoords="axes fraction",
-            color=styles[name].color,
+            color=style.color,
             va="center",
             fontsize="small",
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-",
                 "relpos": (0.0, 0.5),
-                "color": styles[name].color,
-                "linestyle": styles[name].linestyle,
+                "color": style.color,
+                "linestyle": style.linestyle,
                 "linewidth": 0.8,
                 "shrinkA": 0,
                 "shrinkB": 0,
-            },
+            }
+            if is_seen
+            else None,
         )
 
 
