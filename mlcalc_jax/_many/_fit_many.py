@@ -88,7 +88,7 @@ def fit_many(
             "poisson" (maximum likelihood for counts). Its numbers are those of all fits and points.
             Standard errors under a robust loss are as rough as those of :func:`fit`.
         bounds: (low, high) by the name of a parameter, each a number or one for each fit; None for
-            no bound.
+            no bound. A parameter that ends at a bound equals it; its standard error does not hold.
         fixed: names of parameters that stay at their start; or a mapping of names to True, False or
             one of them for each fit.
         covariance: whether to return the covariance matrix of each fit.

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Literal
 
-from .._primitives import ELEMENTWISE
+from .._primitives import CALLS, ELEMENTWISE, OWN_DERIVATIVE, called
 
 #: Work number by number.
 _ELEMENTWISE = ELEMENTWISE | {
@@ -26,7 +26,6 @@ _ALONG_AXES = {
     *("reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or"),
     *("cumsum", "cumprod", "cummax", "cummin", "rev", "split", "squeeze", "expand_dims"),
 }
-_CALLS = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call"}
 _UNROLLED = 16  # terms of a sum that are written out
 _SMALL_PRODUCT = 64  # entries that are summed in one loop
 
@@ -87,9 +86,8 @@ def _run(closed: ClosedJaxpr, given: Sequence[_Value], lanes: int) -> list[_Valu
 
 def _step(eqn: Any, given: list[_Value], lanes: int) -> list[_Value]:
     name, is_each = eqn.primitive.name, [value.is_each for value in given]
-    if name in _CALLS:
-        inner = eqn.params["jaxpr" if "jaxpr" in eqn.params else "call_jaxpr"]
-        return _run(inner, given, lanes)
+    if name in CALLS | OWN_DERIVATIVE:
+        return _run(called(eqn), given, lanes)
     params = eqn.primitive.get_bind_params(eqn.params)
 
     def bind(*arrays: Any) -> list[Any]:
