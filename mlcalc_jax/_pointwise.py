@@ -168,7 +168,7 @@ def _step(eqn: Any, operands: list[_Value]) -> _Value:
     if name == "reshape":
         before = [k for k, size in enumerate(shapes[0]) if size != 1]
         after = [k for k, size in enumerate(out) if size != 1]
-        if [shapes[0][k] for k in before] != [out[k] for k in after]:
+        if params["dimensions"] or [shapes[0][k] for k in before] != [out[k] for k in after]:
             raise _MixedError
         return _Value(after[before.index(axis)])
     if name == "transpose":

@@ -53,6 +53,8 @@ UNROLLED: dict[str, Any] = {
     "sums so far": lambda p, x: jnp.cumsum(jnp.stack(p))[2] * x + jnp.cumprod(jnp.stack(p))[3],
     "from the end": lambda p, x: lax.cummax(jnp.stack(p), reverse=True).sum() * x,
     "turned": lambda p, x: jnp.stack(p).reshape(2, 2).T.reshape(4)[::-1] @ jnp.arange(4.0) * x,
+    "columns first": lambda p, x: (jnp.ravel(jnp.stack(p).reshape(2, 2), order="F")
+                                   @ jnp.arange(4.0) * x),
     "split": lambda p, x: jnp.prod(sum(jnp.split(jnp.stack(p), 2))) * x,
     "concatenated": lambda p, x: jnp.concatenate([p[0] * x[None], p[1] * x[None] ** 2]).prod(0),
     "integral": lambda p, x: p[1] * jnp.trapezoid(

@@ -31,6 +31,11 @@ def _broadcast(params: Any, arrays: list[np.ndarray]) -> list[np.ndarray]:
     return [np.broadcast_to(a.reshape(shape), params["shape"])]
 
 
+def _reshape(params: Any, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    (a,), order = arrays, params["dimensions"]  # in which its axes are read
+    return [(a if order is None else a.transpose(order)).reshape(params["new_sizes"])]
+
+
 def _slice(params: Any, arrays: list[np.ndarray]) -> list[np.ndarray]:
     (a,) = arrays
     strides = params["strides"] or (1,) * a.ndim
@@ -46,7 +51,7 @@ def _unstack(params: Any, arrays: list[np.ndarray]) -> list[np.ndarray]:
 MOVES: dict[str, Callable[[Any, list[np.ndarray]], list[np.ndarray]]] = {
     "broadcast_in_dim": _broadcast,
     "concatenate": lambda params, some: [np.concatenate(some, params["dimension"])],
-    "reshape": lambda params, some: [some[0].reshape(params["new_sizes"])],
+    "reshape": _reshape,
     "rev": lambda params, some: [np.flip(some[0], params["dimensions"])],
     "slice": _slice,
     "split": lambda params, some: np.split(

@@ -126,7 +126,8 @@ def _broadcast(array: Any, params: Any, shape: tuple[int, ...], lanes: int) -> A
 
 
 def _reshape(array: Any, params: Any, shape: tuple[int, ...], lanes: int) -> Any:
-    return lax.reshape(array, (*shape, lanes))
+    order = params["dimensions"]  # in which the axes are read
+    return lax.reshape(array, (*shape, lanes), None if order is None else (*order, len(order)))
 
 
 def _transpose(array: Any, params: Any, shape: tuple[int, ...], lanes: int) -> Any:

@@ -27,6 +27,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "sum of many": lambda v: (v["v"][:, None] * SHARED[:1]).sum(1),
     "sum over two axes": lambda v: (v["m"][:, :, None] * SHARED[:1, None]).sum((0, 2)),
     "moved": lambda v: (v["m"].T[::2], v["m"].reshape(6, 2), jnp.flip(v["v"]), v["v"][None]),
+    "columns first": lambda v: jnp.reshape(v["m"], (2, 6), order="F"),
     "joined": lambda v: jnp.concatenate([v["v"], jnp.zeros(2), v["m"].ravel()]),
     "padded": lambda v: jnp.pad(v["v"], 2),
     "split": lambda v: jnp.split(v["v"], [2]),
