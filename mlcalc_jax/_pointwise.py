@@ -138,6 +138,8 @@ def _either(a: _Value, b: _Value) -> _Value:
 
 def _step(eqn: Any, operands: list[_Value]) -> _Value:
     name, params = eqn.primitive.name, eqn.params
+    if not eqn.outvars:
+        raise _MixedError  # it prints, say: once, not piece by piece
     shapes = [atom.aval.shape for atom in eqn.invars]
     out = eqn.outvars[0].aval.shape
     axes = {value.axis for value in operands if value.axis is not None}

@@ -67,6 +67,9 @@ UNROLLED: dict[str, Any] = {
     "hypot": lambda p, x: jnp.hypot(p[0], p[1] * x),
     "checkpoint": lambda p, x: jax.checkpoint(lambda a: jnp.sin(a * x))(p[0]) * p[1],
     "complex": lambda p, x: jnp.abs(p[0] / (1 + 1j * x * p[1])),
+    "levels": lambda p, x: p[1] * jnp.sqrt(jnp.floor(3 * p[0] * x)) + p[2] * jnp.sqrt(
+        jnp.abs(lax.stop_gradient(p[3] * (x - X[5])))),
+    "drawn": lambda p, x: p[0] * x + p[1] * jax.random.normal(jax.random.key(0), x.shape),
     "one in an array": lambda p, x: jnp.array([p[0]]) * x * jnp.array([2.0]),
 }  # fmt: skip
 #: Right as well, by ``vmap`` or with steps that are more than elementwise.
@@ -80,6 +83,30 @@ OTHERS: dict[str, Any] = {
     "solve": lambda p, x: jnp.linalg.solve(jnp.stack(p).reshape(2, 2), jnp.ones(2))[0] * x,
     "of x alone": lambda p, x: p[0] * x / jnp.max(x) + p[1] * jnp.cumsum(x) + jnp.sort(x),
     "in time": lambda p, x: lax.scan(lambda c, t: (c + 0.1 * (p[0] - c * t), c), p[1], x)[1],
+    "filled": lambda p, x: (
+        (p[0] * x + p[1]).at[jnp.arange(POINTS).at[0].set(99)].get(mode="fill", fill_value=0.0)
+    ),
+    "table of constants": lambda p, x: (
+        p[0]
+        * jnp.asarray(MATRIX[:, 1], x.dtype)[jnp.clip(jnp.floor(p[1] * x * 5), 0, 12).astype(int)]
+    ),
+    "of nothing": lambda p, x: p[0] * x + jnp.sum(p[1] * jnp.zeros(0)),
+    "no turns": lambda p, x: p[0] * x + lax.scan(lambda c, t: (c, c), p[1], jnp.zeros(0))[1].sum(),
+    "two precisions": lambda p, x: (
+        x * jnp.matmul(jnp.stack(p), np.ones(4, np.float32), preferred_element_type=x.dtype)
+    ),
+    "half a precision": lambda p, x: (
+        x * (jnp.stack(p).astype(jnp.bfloat16) @ jnp.ones(4, jnp.bfloat16)).astype(x.dtype)
+    ),
+    "long, of steps with derivatives": lambda p, x: lax.scan(
+        lambda c, e: (jnp.logaddexp(c, e), None), p[0] * x, jnp.linspace(0.0, 1.0, 700)
+    )[0],
+    "long, of x alone": lambda p, x: (
+        p[0]
+        * lax.scan(
+            lambda c, t: ((c[0] + jnp.sin(t * x), c[1]), None), (x, p[1]), jnp.arange(3000.0)
+        )[0][0]
+    ),
     "softmax": lambda p, x: jax.nn.softmax(p[0] * x),
     "long": lambda p, x: lax.fori_loop(0, 1000, lambda i, v: v + 0.001 * p[0] * v, x),
 }
@@ -118,7 +145,8 @@ def test_values_and_derivatives(name: str, is_shared: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in UNROLLED if n not in ("matrix of constants", "concatenated", "switch")]
+    "name",
+    [n for n in UNROLLED if n not in ("matrix of constants", "concatenated", "switch", "drawn")],
 )
 def test_at_one_point(name: str) -> None:
     """As a kernel has it, without an axis for the points."""

@@ -8,6 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+#: Level wherever they have a slope: it is none, and not 0, of which infinity times would be NaN.
+_LEVEL = {"floor", "ceil", "round", "sign", "stop_gradient"}
+
 
 class Dual:
     """A value (1 or points, 1 or fits), and its derivatives, alike, by the numbers in it.
@@ -24,7 +27,7 @@ def stepped(primitive: Any, params: dict[str, Any], duals: Sequence[Dual], point
     shape = jnp.broadcast_shapes(*(jnp.shape(dual.value) for dual in duals))
     values = [jnp.broadcast_to(dual.value, shape) for dual in duals]
     result = primitive.bind(*values, **params)
-    if not jnp.issubdtype(result.dtype, jnp.inexact):
+    if primitive.name in _LEVEL or not jnp.issubdtype(result.dtype, jnp.inexact):
         return Dual(result)
     if primitive is lax.exp_p and result.dtype == jnp.float64 and points:
         # In a loop of its own it is faster than among the sums over points; not so in float32.

@@ -91,7 +91,7 @@ def lanewise(
         program, this = Unrolled(points), partial(by_steps, keeps_x)
         try:
             jax.eval_shape(partial(this, by=range(count), program=program), lanes, many)
-        except NotLanewiseError:
+        except Exception:  # NotLanewiseError, or of a step that vmap may know how to do
             continue
         if program.is_elementwise:
             return this, True

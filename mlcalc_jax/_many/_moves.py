@@ -13,11 +13,14 @@ Move: TypeAlias = Callable[[list[np.ndarray]], list[np.ndarray]]
 
 def picking(eqn: Any, places: Sequence[Any]) -> Move:
     """What takes some numbers of an array, by JAX itself; from outside it, the least of all."""
+    params = dict(eqn.params)
+    if "fill_value" in params:
+        params["fill_value"] = np.iinfo(np.int32).min
 
     def move(arrays: list[np.ndarray]) -> list[np.ndarray]:
         (array,) = arrays
         with jax.ensure_compile_time_eval():
-            picked = eqn.primitive.bind(jnp.asarray(array, jnp.int32), *places, **eqn.params)
+            picked = eqn.primitive.bind(jnp.asarray(array, jnp.int32), *places, **params)
             return [np.asarray(picked)]
 
     return move

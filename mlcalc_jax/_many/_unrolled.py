@@ -44,6 +44,8 @@ _SHAPES = {"broadcast_in_dim", "reshape", "squeeze"}
 # Steps that a model may have beyond those it is written with, as far as it was faster so.
 _MOST_STEPS = 100 if RUNS_STEP_BY_STEP else 600
 _MOST_NUMBERS = 256  # of an array
+_MOST_PLACES = 2**22  # of an array, the points included, of which numbers are moved
+_MOST_TURNS = 20_000  # of all loops
 _ANY = -1  # point of what is the same at all
 
 
@@ -55,7 +57,8 @@ class Known:
     """An array that all fits share; traced if it depends on x, NumPy's if on nothing."""
 
     def __init__(self, value: Any) -> None:
-        self.value = value if isinstance(value, Tracer) else np.asarray(value)
+        is_key = jnp.issubdtype(jnp.result_type(value), jax.dtypes.prng_key)
+        self.value = value if isinstance(value, Tracer) or is_key else np.asarray(value)
         self.shape: tuple[int, ...] = self.value.shape
         self.is_traced = isinstance(value, Tracer)
 
@@ -102,7 +105,7 @@ class Unrolled:
     """
 
     def __init__(self, points: int) -> None:
-        self.points, self.left = points, _MOST_STEPS
+        self.points, self.left, self.turns = points, _MOST_STEPS, 0
         self.is_elementwise = True  #: all of it, that is, what depends on x alone included
 
     def run(self, closed: Any, given: Sequence[Value]) -> Dual:
@@ -142,9 +145,11 @@ class Unrolled:
         if name in _ELEMENTWISE:
             return [self._elementwise(eqn, operands)]
         if name in MOVES:
+            if any(math.prod(out.aval.shape) > _MOST_PLACES for out in eqn.outvars):
+                raise NotLanewiseError
             return self._moved(partial(MOVES[name], params), operands)
         first, known = operands[0], [v for v in operands if _is_constant(v)]
-        if name in PICKS and len(known) == len(operands) - 1:
+        if name in PICKS and isinstance(first, Numbers) and len(known) == len(operands) - 1:
             return self._moved(picking(eqn, [v.value for v in known]), [first])
         if name == "cond" and _is_constant(first):
             branch = params["branches"][np.clip(first.value, 0, len(params["branches"]) - 1)]
@@ -166,6 +171,8 @@ class Unrolled:
     def _known(self, eqn: Any, values: list[Any]) -> list[Value]:
         """A step of what all fits share, as it stands."""
         is_traced = any(isinstance(value, Tracer) for value in values)
+        if is_traced:
+            self._count()
         self.is_elementwise &= not is_traced or _is_elementwise(eqn)
         params = eqn.primitive.get_bind_params(eqn.params)
         with nullcontext() if is_traced else jax.ensure_compile_time_eval():
@@ -180,7 +187,7 @@ class Unrolled:
         if axis is not None and (not shape or shape[axis] != self.points or self.points < 2):
             axis = None
         items = tuple(1 if k == axis else size for k, size in enumerate(shape))
-        if (count := math.prod(items)) > _MOST_NUMBERS:
+        if not 0 < (count := math.prod(items)) <= _MOST_NUMBERS:
             raise NotLanewiseError
         if count == 1:
             return Numbers(_array([self._shared(array)], items), shape, axis)
@@ -305,8 +312,8 @@ class Unrolled:
             for v, summed, batch in zip(sides, contracted, batches, strict=True)
         ]
         out = eqn.outvars[0].aval
-        if out.dtype != eqn.invars[0].aval.dtype:
-            raise NotLanewiseError
+        if any(v.aval.dtype != out.dtype for v in eqn.invars) or out.dtype.itemsize < 4:
+            raise NotLanewiseError  # half a precision is summed in a whole one
         factors, axes = [], set()
         for side, value in enumerate(sides):
             summed, batch, mine = contracted[side], batches[side], free[side]
@@ -349,6 +356,9 @@ class Unrolled:
         fixed, rest = operands[:stay], operands[stay:]
         now, each = rest[:carried], rest[carried:]
         order = range(eqn.params["length"])[:: -1 if eqn.params["reverse"] else 1]
+        self.turns += len(order)
+        if not order or self.turns > _MOST_TURNS:
+            raise NotLanewiseError
         found: dict[int, list[Value]] = {}
         for k in order:
             of_turn = [self._of_turn(value, k) for value in each]
@@ -375,6 +385,7 @@ class Unrolled:
         shapes, outs = ([v.aval.shape for v in some] for some in (eqn.invars, eqn.outvars))
         if any(shape not in ((), (1,), (self.points,)) for shape in (*shapes, *outs)):
             raise NotLanewiseError
+        self._count()
         self.is_elementwise &= _is_elementwise(eqn)
         rows = [self._one(value) for value in operands]
         fits = jnp.broadcast_shapes((1,), *(np.shape(row.value)[-1:] for row in rows))
