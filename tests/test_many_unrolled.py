@@ -161,6 +161,21 @@ def test_at_one_point(name: str) -> None:
         assert_allclose(np.broadcast_to(column, FITS), slope[7], rtol=1e-11, atol=1e-12)
 
 
+def test_those_that_are_all_the_greatest_share_its_derivative() -> None:
+    """As in JAX's own rule; at equal starts."""
+    model = lambda p, x: jnp.max(jnp.stack(p)) * x + jnp.min(jnp.stack([p[0] * x, p[1] * x]), 0)  # noqa: E731
+    p = np.array([[1.0, 2.0, 1.0], [1.0, 2.0, 1.0], [1.0, 2.0, 0.5], [1.0, 1.0, 0.5]])
+    with jax.enable_x64(True):
+        x_of_one = jax.ShapeDtypeStruct((POINTS,), X.dtype)
+        run, is_elementwise = _lanes.lanewise(model, 4, x_of_one, np.float64, True)
+        found, columns = run([jnp.asarray(row)[None] for row in p], jnp.asarray(X), range(4))
+        expected, slopes = by_jax(model, p, np.repeat(X[:, None], FITS, 1))
+    assert is_elementwise
+    assert_allclose(found, expected)
+    for column, slope in zip(columns, slopes, strict=True):
+        assert_allclose(np.broadcast_to(column, slope.shape), slope)
+
+
 @pytest.mark.parametrize("name", ["matrix of constants", "mean over points", "shifted", "in time"])
 def test_what_depends_on_other_points_is_not_run_at_one(name: str) -> None:
     with pytest.raises(NotLanewiseError):

@@ -1,7 +1,7 @@
 """Numbers with their derivatives: forward mode, an elementwise step at a time."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -42,6 +42,19 @@ def stepped(primitive: Any, params: dict[str, Any], duals: Sequence[Dual], point
             tangents = {i: jnp.broadcast_to(slope, shape) for i, slope in moving.items()}
             slopes[k] = along(partial(primitive.bind, **params), values, tangents)
     return Dual(result, slopes)
+
+
+def extreme(primitive: Any, duals: Sequence[Dual]) -> Dual:
+    """The greatest or the least of some numbers; those that are it share its derivative."""
+    found = reduce(primitive.bind, jnp.broadcast_arrays(*(dual.value for dual in duals)))
+    are_it = [dual.value == found for dual in duals]
+    share = 1 / sum(one.astype(found.dtype) for one in are_it)
+    slopes = {
+        k: share
+        * sum(jnp.where(one, d.slopes.get(k, 0), 0) for one, d in zip(are_it, duals, strict=True))
+        for k in dict.fromkeys(k for dual in duals for k in dual.slopes)
+    }
+    return Dual(found, slopes)
 
 
 def along(function: Any, values: list[Any], tangents: dict[int, Any]) -> Any:

@@ -22,7 +22,7 @@ from jaxtyping import Array
 
 from .._primitives import CALLS, ELEMENTWISE, OWN_DERIVATIVE, called, loop_of
 from .._xla import RUNS_STEP_BY_STEP
-from ._dual import Dual, along, stepped
+from ._dual import Dual, along, extreme, stepped
 from ._moves import MOVES, PICKS, Move, picking
 
 _ELEMENTWISE = ELEMENTWISE | {"real", "imag", "complex", "conj", "round", "xor", "nextafter"}
@@ -286,13 +286,22 @@ class Unrolled:
         rows = rows.reshape(-1, *rest)
         if not len(rows):
             raise NotLanewiseError
-        found = reduce(
-            lambda a, b: self._of_each(primitive, {}, [a, b], None),
-            [rows[k, ...] for k in range(len(rows))],
-        )
+        if primitive in (lax.max_p, lax.min_p):
+            found = self._extreme(primitive, rows)
+        else:
+            found = reduce(
+                lambda a, b: self._of_each(primitive, {}, [a, b], None),
+                [rows[k, ...] for k in range(len(rows))],
+            )
         shape = tuple(size for k, size in enumerate(wide.shape) if k not in axes)
         axis = None if wide.axis is None else wide.axis - sum(k < wide.axis for k in axes)
         return Numbers(found.reshape(rest), shape, axis)
+
+    def _extreme(self, primitive: Any, rows: np.ndarray) -> np.ndarray:
+        """The greatest or the least of each column."""
+        self._count(rows.size)
+        columns = rows.reshape(len(rows), -1).T
+        return _array([extreme(primitive, list(column)) for column in columns], rows.shape[1:])
 
     def _cumulative(self, primitive: Any, params: dict[str, Any], value: Numbers) -> Numbers:
         """Sums so far, say, along an axis."""
@@ -414,8 +423,8 @@ class Unrolled:
             for dual, shape, has in zip(found, outs, has_points, strict=True)
         ]
 
-    def _count(self) -> None:
-        self.left -= 1
+    def _count(self, steps: int = 1) -> None:
+        self.left -= steps
         if self.left < 0:
             raise NotLanewiseError
 
