@@ -43,6 +43,8 @@ def experiment(config: Config, run: Run) -> str | None:
     with input_errors():
         if not config.levels or resolution < 2:
             raise ValueError("there must be a level, and a resolution of at least 2")
+        if len({*config.levels}) < len(config.levels):
+            raise ValueError(f"levels must differ, got {', '.join(config.levels)}")
         seeds = 10_000 * config.seed + np.arange(count)
         pits = {}
         # Unknown ones first, so that they are said before anything is dug.

@@ -16,7 +16,7 @@ from . import _check
 from ._noisy import Noisy
 from ._path import Path, Status
 from ._precision import floating, holds_tracer, in_precision_of
-from ._problem import LeastSquares, Minibatches, model_name
+from ._problem import LeastSquares, Minibatches, hashed, model_name
 from ._types import ArrayLike, Cost, Params
 
 Progress = Callable[[int, float], None]
@@ -323,8 +323,14 @@ def _norm(flat: Array) -> Array:
 def as_before(state: Any, before: Any) -> Any:
     """The optimiser's new state in the dtypes of its old one, as a loop needs it."""
     return jax.tree.map(
-        lambda new, old: new if new.dtype == old.dtype else new.astype(old.dtype), state, before
+        lambda new, old: new if _dtype(new) == old.dtype else jnp.asarray(new, old.dtype),
+        state,
+        before,
     )
+
+
+def _dtype(new: Any) -> Any:
+    return getattr(new, "dtype", None)  # a bare number has none
 
 
 def _whole(cost: Cost) -> Cost:
@@ -357,12 +363,23 @@ class _Fixed(NamedTuple):
 
 
 def split(tree: Any) -> tuple[list[Any], _Fixed]:
-    """The numbers of a tree, to be traced, and the rest of it, on which a compilation depends."""
+    """The numbers of a tree, to be traced, and the rest of it, on which a compilation depends.
+
+    A function without a hash is another each time: it may have changed meanwhile.
+    """
+    tree = jax.tree.map(_with_hash, tree, is_leaf=lambda leaf: isinstance(leaf, LeastSquares))
     leaves, treedef = jax.tree.flatten(tree)
     is_data = [_check.is_numeric(leaf) for leaf in leaves]
     numbers = [leaf if data else None for leaf, data in zip(leaves, is_data, strict=True)]
     others = [None if data else leaf for leaf, data in zip(leaves, is_data, strict=True)]
     return numbers, _Fixed(treedef, tuple(others))
+
+
+def _with_hash(leaf: Any) -> Any:
+    if isinstance(leaf, LeastSquares):
+        model = hashed(leaf.model)
+        return leaf if model is leaf.model else leaf.replace(model=model)
+    return leaf if _check.is_numeric(leaf) else hashed(leaf)
 
 
 def join(numbers: list[Any], fixed: _Fixed) -> Any:

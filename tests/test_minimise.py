@@ -1,5 +1,6 @@
 """The descent: its reference run, its rows, how it ends, and what it does under JAX."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -49,6 +50,45 @@ def test_heights_reference() -> None:
     assert (round(mu[25], 2), round(sigma[25], 2)) == (175.13, 12.95)
     assert (round(mu[50], 6), round(sigma[50], 6)) == (178.519824, 7.549908)
     assert f"{path.cost[50]:.6e}" == "4.392454e-04"
+
+
+def test_a_function_without_a_hash_may_change() -> None:
+    """Outside fact: the cost at the start, ``sum (a k x - 2 x)^2`` with k = 1, by hand."""
+
+    @dataclass
+    class Model:
+        a: float
+
+        def __call__(self, p: Any, x: Any) -> Any:
+            return self.a * p["k"] * x
+
+    class Bowl:
+        __hash__ = None  # type: ignore[assignment]
+        height = 1.0
+
+        def __call__(self, p: Any) -> Any:
+            return jnp.sum(p**2) + self.height
+
+    model, x, optimiser = Model(1.0), np.arange(5.0), optax.sgd(1e-3)
+    problem = mc.LeastSquares(model, x, 2 * x)
+    for a, cost in ((1.0, 30.0), (5.0, 270.0)):
+        model.a = a
+        assert mc.minimise(problem, {"k": 1.0}, optimiser, 2).cost[0] == pytest.approx(cost)
+        again = mc.LeastSquares(Model(a), x, 2 * x)
+        assert mc.minimise(again, {"k": 1.0}, optimiser, 2).cost[0] == pytest.approx(cost)
+    bowl = Bowl()
+    for height in (1.0, 2.0):
+        bowl.height = height
+        assert mc.minimise(bowl, np.zeros(2), optimiser, 2).cost[0] == height
+
+
+def test_an_optimiser_whose_state_is_a_bare_number() -> None:
+    """Outside fact: each step makes p 0.9 times as long."""
+    still = optax.GradientTransformation(
+        lambda params: 0, lambda g, state, params=None: (-0.05 * g, 0)
+    )
+    path = mc.minimise(lambda p: jnp.sum(p**2), np.ones(2), still, 3)
+    assert_allclose(path.final, 0.9**3 * np.ones(2))
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,13 @@ def compare(
     rates, trials = checked_rates(
         log_uniform(1e-6, 1e4) if learning_rates is None else learning_rates, trials
     )
+    if multiple is not None:
+        _check.positive("multiple", multiple)
+        if multiple <= 1:
+            raise ValueError(f"multiple must be above 1, got {multiple}")
+    _check.positive("tolerance", tolerance)
+    if tolerance >= 1:
+        raise ValueError(f"tolerance must be below 1, where the start lies, got {tolerance}")
     rules = Rules(
         steps=_check.count("steps", steps),
         rates=rates,
@@ -125,19 +132,14 @@ def compare(
         tuning=np.arange(_check.count("tuning_seeds", tuning_seeds)),
         fresh=tuning_seeds + np.arange(_check.count("seeds", seeds)),
         target=checked_targets(target, problems),
-        multiple=multiple,
-        tolerance=tolerance,
+        multiple=None if multiple is None else float(multiple),
+        tolerance=float(tolerance),
         root=checked_root(key),
         repeats=_check.count("repeats", repeats, least=0),
         memory=_check.count("memory", memory),
     )
     if target is not None and multiple is not None:
         raise ValueError("give target or multiple, not both")
-    if multiple is not None and not (math.isfinite(multiple) and multiple > 1):
-        raise ValueError(f"multiple must be above 1, got {multiple}")
-    _check.positive("tolerance", tolerance)
-    if tolerance >= 1:
-        raise ValueError(f"tolerance must be below 1, where the start lies, got {tolerance}")
     if quasi_random and not isinstance(rates, Range):
         raise ValueError("quasi_random needs a range of learning rates, got a list of them")
     if resume and out is None:
@@ -226,7 +228,7 @@ class _Comparing:
         key = json.dumps([problem.name, name])
         trials, tuning = self._trials(name), len(self.rules.tuning)
         kept = None if self.store is None else self.store.read(key)
-        if kept is not None:
+        if kept is not None and kept.keys() >= {*Swept._fields, "seconds"}:
             self._count(trials * tuning)
             return _Tuned(Swept(*(kept[field] for field in Swept._fields)), float(kept["seconds"]))
         which, seed = (grid.ravel() for grid in np.indices((trials, tuning)))
@@ -302,12 +304,12 @@ class _Comparing:
         elif rules.multiple is not None:
             target = best + (rules.multiple - 1) * abs(best)
         else:
-            floor = best if problem.minimum is None else problem.minimum
+            floor = best if problem.minimum is None else float(problem.minimum)
             target = floor + rules.tolerance * (start - floor)
         if not math.isfinite(target):  # no run was anywhere finite: there is nothing to reach
             target = -math.inf
         minimum = None if problem.minimum is None else float(problem.minimum)
-        return Standing(problem.name, problem.dimension, start, minimum, best, target)
+        return Standing(problem.name, problem.dimension, start, minimum, best, float(target))
 
     def _chosen(self, runs: Swept, target: float) -> int:
         diverged = outcomes(runs, target) == Outcome.DIVERGED

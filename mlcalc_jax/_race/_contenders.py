@@ -135,6 +135,8 @@ def as_contenders(optimisers: Any) -> dict[str, Contender]:
         TypeError: one that is no optimiser, nor makes one.
         ValueError: none, or a name twice.
     """
+    if not isinstance(optimisers, Iterable):
+        raise TypeError(f"optimisers must be a mapping of names to optimisers, got {optimisers!r}")
     pairs = list(optimisers.items() if isinstance(optimisers, Mapping) else optimisers)
     if not pairs:
         raise ValueError("there are no optimisers to compare")

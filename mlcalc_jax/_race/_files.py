@@ -11,7 +11,7 @@ import numpy as np
 from .._whole import written_whole
 
 _BROKEN = (
-    *(ValueError, EOFError, AttributeError, TypeError, KeyError, NotImplementedError),
+    *(ValueError, EOFError, AttributeError, TypeError, KeyError, RuntimeError),
     *(zlib.error, zipfile.BadZipFile),
 )
 

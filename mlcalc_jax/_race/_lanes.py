@@ -97,7 +97,7 @@ def _step(eqn: Any, given: list[_Value], lanes: int) -> list[_Value]:
     arrays = [value.array for value in given]
     if not any(is_each):
         return [_Value(result, False) for result in bind(*arrays)]
-    shape = eqn.outvars[0].aval.shape
+    shape = eqn.outvars[0].aval.shape if eqn.outvars else ()
     results: list[Any] | None = None
     if name in _ELEMENTWISE:
         results = bind(*(_spread(value, lanes, shape) for value in given))
@@ -157,7 +157,7 @@ def _sum(array: Any, axes: Sequence[int]) -> Any:
     """The sum over axes, (free, runs)."""
     terms = _matrices(array, (), axes)[0]
     if terms.shape[1] <= _UNROLLED:
-        return terms.sum(1)
+        return terms.sum(1, dtype=terms.dtype)
     # The compiler sums over an axis that is not the last number by number; a loop goes by vectors.
     return lax.fori_loop(
         0,
@@ -168,7 +168,7 @@ def _sum(array: Any, axes: Sequence[int]) -> Any:
 
 
 def _product(eqn: Any, given: list[_Value], lanes: int) -> Any:
-    """A product of small matrices, one of them at least one of each run; None if they are large."""
+    """A product of small matrices, one of them at least one of each run; None if large or empty."""
     contracted, batch = eqn.params["dimension_numbers"]
     if any(value.array.dtype != eqn.params["preferred_element_type"] for value in given):
         return None
@@ -177,6 +177,8 @@ def _product(eqn: Any, given: list[_Value], lanes: int) -> Any:
         for value, *axes in zip(given, batch, contracted, strict=True)
     )
     terms = a.shape[2]
+    if not terms:
+        return None
     a, b = a[:, :, None], b[:, None, :]  # (batch, rows, columns, terms, runs), broadcast
     if terms <= _UNROLLED:
         total = sum(a[:, :, :, k] * b[:, :, :, k] for k in range(terms))

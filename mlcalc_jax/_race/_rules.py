@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -123,7 +124,7 @@ def checked_targets(target: Target, problems: Sequence[Problem]) -> dict[str, fl
                 f"target {value:g} is below the known minimum of {problem.name}, "
                 f"{problem.minimum:g}"
             )
-    return {name: float(value) for name, value in named.items()}
+    return {name: float(value) for name, value in named.items() if value is not None}
 
 
 def checked_root(key: Any) -> int:
@@ -180,5 +181,7 @@ def _program(problem: Problem, one: Contender, settings: Mapping[str, np.ndarray
 def _digest(tree: Any) -> str:
     of = hashlib.sha256()
     for leaf in jax.tree.leaves(tree):
+        if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
         of.update(leaf.encode() if isinstance(leaf, str) else np.asarray(leaf).tobytes())
     return of.hexdigest()[:16]

@@ -4,6 +4,7 @@ import enum
 import math
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -53,11 +54,12 @@ def outcomes(runs: Swept, target: float) -> Int[np.ndarray, "*runs"]:
     less than a hundredth of what it then had to go. (A run that has diverged has a last tenth of
     rows in which the cost was never as low as at its start.)
     """
-    cost, lowest = np.asarray(runs.cost), np.asarray(runs.lowest)
+    eps = float(jnp.finfo(runs.cost.dtype).eps)
+    cost, lowest = np.asarray(runs.cost, float), np.asarray(runs.lowest, float)
     rows = cost.shape[-1]
     start = cost[..., 0]
     with np.errstate(invalid="ignore"):
-        slack = math.sqrt(np.finfo(cost.dtype).eps) * np.abs(start)
+        slack = math.sqrt(eps) * np.abs(start)
         has_risen = cost[..., -max(1, rows // 10) :].min(axis=-1) > start + slack
         to_go = lowest[..., rows // 2] - target
         gained = lowest[..., rows // 2] - lowest[..., -1]

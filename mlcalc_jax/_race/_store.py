@@ -25,12 +25,12 @@ class Store:
         self.folder = folder
         file = folder / _RULES
         if file.exists() and resume:
-            _same(json.loads(file.read_text(encoding="utf-8")), rules, folder)
+            _same(_rules_of(file), rules, folder)
             return
-        if folder.exists() and any(folder.iterdir()):
+        part = folder / f".{_RULES}"  # which a process that was killed may have left
+        if folder.exists() and any(held != part for held in folder.iterdir()):
             raise FileExistsError(f"{folder} already holds something: give another, or resume=True")
         folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f".{_RULES}"
         part.write_text(json.dumps(rules, indent=1) + "\n", encoding="utf-8")
         part.replace(file)
 
@@ -48,6 +48,16 @@ class Store:
     def _file(self, name: str) -> Path:
         plain = "".join(c if c.isalnum() else "_" for c in name)[:60]
         return self.folder / f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}.npz"
+
+
+def _rules_of(file: Path) -> dict[str, Any]:
+    try:
+        rules = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        rules = None
+    if not isinstance(rules, dict):
+        raise ValueError(f"{file} is damaged: the race cannot be carried on with")
+    return rules
 
 
 def _same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:

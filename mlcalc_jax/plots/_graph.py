@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from ..calculus import Graph
 from ._style import BLACK, BLUE, GREY, VERMILION, axes
@@ -72,6 +73,7 @@ def graph(of: Graph, *, ax: Axes | None = None) -> Axes:
         )
         for at, text in zip(place, below, strict=True)
     ]
+    covered = _Extents([*boxes, *derivatives])
     for edge in of.edges:
         beside = of.nodes[edge.target].depth - of.nodes[edge.source].depth == 1
         label = ax.text(
@@ -86,18 +88,34 @@ def graph(of: Graph, *, ax: Axes | None = None) -> Axes:
             zorder=2.5,
         )
         ends = boxes[edge.source], boxes[edge.target]
-        passed = [] if beside else [*boxes, *derivatives]
-        ax.add_patch(_Arrow(*ends, label, 0.0 if beside else 0.12, passed))
+        ax.add_patch(_Arrow(*ends, label, *((0.0, None) if beside else (0.12, covered))))
     return ax
+
+
+class _Extents:
+    """What some texts cover, in pixels; measured once a drawing."""
+
+    def __init__(self, texts: list[Text]) -> None:
+        self.texts = texts
+        self.measured: tuple[Any, list[Bbox]] = None, []
+
+    def __call__(self, renderer: Any) -> list[Bbox]:
+        axes: Any = self.texts[0].axes
+        drawing = id(renderer), *axes.bbox.bounds, *axes.viewLim.bounds
+        if self.measured[0] != drawing:
+            self.measured = drawing, [text.get_window_extent(renderer) for text in self.texts]
+        return self.measured[1]
 
 
 class _Arrow(FancyArrowPatch):
     """An arrow from the border of one text's box to that of another, with a label on it.
 
-    The label is in the middle, or as near to it as it covers none of the texts to avoid.
+    The label is in the middle, or as near to it as it covers none of what is to be avoided.
     """
 
-    def __init__(self, start: Text, end: Text, label: Text, bend: float, avoid: list[Text]) -> None:
+    def __init__(
+        self, start: Text, end: Text, label: Text, bend: float, avoid: "_Extents | None"
+    ) -> None:
         super().__init__(
             start.get_position(),
             end.get_position(),
@@ -121,7 +139,7 @@ class _Arrow(FancyArrowPatch):
         start, end = (transform.transform(text.get_position()) for text in self.ends)
         connect: Any = self.get_connectionstyle()
         a, b, c = connect(start, end, patchA=self.patchA, patchB=self.patchB).vertices[:3]
-        taken = [text.get_window_extent(renderer) for text in self.avoid]
+        taken = self.avoid(renderer) if self.avoid else []
         for t in (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8):
             on_curve = (1 - t) ** 2 * a + 2 * t * (1 - t) * b + t**2 * c
             self.label.set_position(tuple(transform.inverted().transform(on_curve)))

@@ -13,6 +13,7 @@ from ._text import play_text
 from ._transcript import load, replay
 
 _BAD_INPUT, _STOPPED = 2, 130
+_BROWSER_DPI = 84  # so that all of the figure is seen on a laptop
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,6 +61,8 @@ def _run(options: argparse.Namespace) -> int:
         raise ValueError(f"port must lie from 0 to 65535, got {options.port}")
     if options.save is not None and not options.save.absolute().parent.is_dir():
         raise ValueError(f"there is no folder {options.save.parent}")
+    if options.save is not None and options.save.exists():
+        raise ValueError(f"{options.save} is there already: save the game under another name")
     if options.text:
         return play_text(_session(options))
     return _browse(options) if options.browser else _open_window(options)
@@ -99,7 +102,9 @@ def _browse(options: argparse.Namespace) -> int:
 
     print("digging the pit ...", file=sys.stderr, flush=True)
     plt.switch_backend("webagg")
-    return serve(View(_session(options)).figure, options.port, not options.no_open)
+    shown = View(_session(options)).figure
+    shown.set_dpi(_BROWSER_DPI)
+    return serve(shown, options.port, not options.no_open)
 
 
 def _replay(file: Path) -> int:
@@ -110,7 +115,7 @@ def _replay(file: Path) -> int:
         (x, y), depth = state.places[k], state.depths[k]
         print(f"dip {k + 1}: ({x:.2f}, {y:.2f}), depth {depth:.2f} m")
     x, y = pit(game.level, game.seed).phone
-    print(f"{game.outcome}; the phone lay at ({x:.2f}, {y:.2f})")
+    print(game.outcome + (f"; the phone lay at ({x:.2f}, {y:.2f})" if state.is_over else ""))
     best = _scores.best(game.level, game.seed)
     print(f"best here: {'none yet' if best is None else best}")
     return 0

@@ -103,7 +103,8 @@ def play(strategy: Strategy, pits: Pit, starts: Any = None, *, seed: int = 0) ->
         strategy: a pure function ``next_step(depth, jacobian, hessian, memory) -> step``: what the
             last dip told (m, m per m, 1/m), a :class:`Memory` of all of them, and a step in m
             along x and y. Numbers among the leaves of a ``jax.tree_util.Partial`` are traced:
-            another value compiles nothing.
+            another value compiles nothing. (What it reads from outside counts as it was when the
+            strategy was first played.)
         pits: one pit or many, from :func:`pit` or :func:`pits`.
         starts: of the games, in m: one place, or one for each game (for one pit: how many games
             there are); drawn evenly from the square, 0.3 m off its border, unless given.
@@ -196,6 +197,8 @@ def trials(pit: Pit, start: Any = (SIDE / 2, SIDE / 2)) -> dict[str, Games]:
     Raises:
         TypeError, ValueError: a start that is no place in the pit; more than one pit.
     """
+    if not isinstance(pit, Pit):
+        raise TypeError(f"pit must be a Pit, as from mlcalc_jax.sandpit.pit, got {pit!r}")
     if np.ndim(pit.highest):
         raise ValueError("trials plays in one pit: take one of these")
     first = _starts(start, 1, None)

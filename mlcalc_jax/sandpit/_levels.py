@@ -51,6 +51,7 @@ class Level:
     hessian: bool = False
     prediction: str = ""  #: "linear" or "quadratic": the depth to expect where the pointer is
     border_holes: bool = False  #: whether a hole that holds no phone may lie on the border
+    salt: int = 0  #: so that no other level gives away where the phone of a seed lies
 
 
 def _course(seed: Any, key: Any) -> Ground:
@@ -129,12 +130,14 @@ LEVELS = {
     level.name: level
     for level in (
         Level("bowl", "one bowl and a trap", _course, 0.2, prediction="linear", border_holes=True),
-        Level("blind", "depths only, no arrow", _dunes, 0.5, jacobian=False),
+        Level("blind", "depths only, no arrow", _dunes, 0.5, jacobian=False, salt=1),
         Level("dunes", "random waves of sand", _dunes, 0.5, prediction="linear"),
         Level("holes", "nine holes, one phone", _holes, 0.3, hessian=True, prediction="quadratic"),
         Level("rocks", "ripples so fine that every arrow lies", _rocks, 0.1, prediction="linear"),
         Level("well", "a narrow well", _well, 1.0, hessian=True, prediction="quadratic"),
-        Level("day", "the pit of the day", _dunes, 0.5, hessian=True, prediction="quadratic"),
+        Level(
+            "day", "the pit of the day", _dunes, 0.5, hessian=True, prediction="quadratic", salt=2
+        ),
     )
 }
 
@@ -201,7 +204,8 @@ def _dug(level: Level, seeds: Any) -> tuple[Ground, Survey, Any]:
     """Draw floors from each seed until one is sound; the last in any case, and whether it is."""
 
     def attempt(seed: Any, number: Any) -> tuple[Ground, Survey, Any]:
-        drawn = level.draw(seed, jax.random.fold_in(jax.random.key(seed), number))
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        drawn = level.draw(seed, jax.random.fold_in(key, level.salt) if level.salt else key)
         seen = survey(partial(ground, drawn))
         is_sound = (
             seen.is_finite

@@ -48,15 +48,26 @@ class Pit:
 
     def depth(self, xy: Any) -> Float[AnyArray, ""]:
         """Depth at a place (x, y), in m; to be used under ``vmap`` for many places."""
-        return in_precision_of((self, xy), _depth, self, xy)
+        return self._of(_depth, xy)
 
     def gradient(self, xy: Any) -> Float[AnyArray, "2"]:
         """The Jacobian of the depth: it points up the slope; m per m."""
-        return in_precision_of((self, xy), _gradient, self, xy)
+        return self._of(_gradient, xy)
 
     def hessian(self, xy: Any) -> Float[AnyArray, "2 2"]:
         """The Hessian of the depth, in 1/m."""
-        return in_precision_of((self, xy), _hessian, self, xy)
+        return self._of(_hessian, xy)
+
+    def _of(self, function: Callable[[Any, Any], Any], xy: Any) -> Any:
+        if isinstance(xy, (tuple, list)):
+            numpy: Any = np if all(map(_check.is_concrete, xy)) else jnp
+            xy = numpy.stack([numpy.asarray(part, float) for part in xy])
+        xy = _check.real_array("xy", xy)
+        if np.shape(xy) != (2,):
+            raise ValueError(f"xy must be two numbers, x and y, got shape {np.shape(xy)}")
+        if np.ndim(self.highest):
+            raise ValueError(f"these are {len(self.highest)} pits: take one, or use jax.vmap")
+        return in_precision_of((self, xy), function, self, xy)
 
 
 @jax.jit

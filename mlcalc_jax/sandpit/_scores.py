@@ -7,6 +7,7 @@ from typing import Any
 import platformdirs
 
 from .._whole import written_whole
+from ._game import LAST
 
 
 def score_file() -> Path:
@@ -17,7 +18,7 @@ def score_file() -> Path:
 def best(level: str, seed: int) -> int | None:
     """The fewest dips with which this pit was ever won here, if it was."""
     found = _read().get(f"{level} {seed}")
-    return found if isinstance(found, int) else None
+    return found if type(found) is int and 1 <= found <= LAST else None
 
 
 def record(level: str, seed: int, dips: int) -> bool:
@@ -41,6 +42,6 @@ def _read() -> dict[str, Any]:
     """The scores; none from a file that is missing or damaged."""
     try:
         found = json.loads(score_file().read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

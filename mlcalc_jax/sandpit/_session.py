@@ -2,6 +2,7 @@
 
 import os
 import random
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from ._transcript import Transcript, save, transcript
 
 #: The places along x and y at which the revealed floor is known, m.
 TICKS = np.linspace(0, SIDE, 61)
+_SAME_PLACE = 0.005  # m
 _GRID = np.stack(np.meshgrid(TICKS, TICKS), axis=-1)
 
 
@@ -46,9 +48,11 @@ class Session:
         practice: bool = False,
         save_to: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.level, self.practice, self.save_to = level_named(level), practice, save_to
+        self.level, self.practice = level_named(level), practice
+        self.save_to = None if save_to is None else Path(save_to)
         if seed is None:
             seed = seed_of_day() if level == "day" else 0
+        self._of_pit = ""  #: what of the file's name is the pit's
         self._dig(seed)
 
     def _dig(self, seed: int) -> None:
@@ -69,6 +73,12 @@ class Session:
         return f"{self.level.name} {self.seed}"
 
     @property
+    def story(self) -> str:
+        """What the pit is, in a few words."""
+        is_past = self.level.name == "day" and self.seed != seed_of_day()
+        return "as the pit of the day" if is_past else self.level.story
+
+    @property
     def is_over(self) -> bool:
         """Whether the floor is revealed."""
         return bool(self.state.is_over)
@@ -85,10 +95,12 @@ class Session:
             self.message = "the game is over: n for the next pit"
         elif not (np.isfinite(place).all() and (place >= 0).all() and (place <= SIDE).all()):
             self.message = f"the pit goes from 0 to {SIDE:g} m along x and y"
+        elif self.dips and np.abs(place - self.state.places[self.dips - 1]).max() < _SAME_PLACE:
+            self.message = f"dip {self.dips} was here"  # a double click, say: it costs nothing
         else:
             self.state, self.seen = self._poke(self.state, place)
             self._moved((float(x), float(y)))
-            self.message = self._told() + self.save_trouble
+            self.message = self.save_trouble + self._told()
         return self.message
 
     def _poke(self, state: State, place: Any) -> tuple[State, Observation]:
@@ -107,7 +119,7 @@ class Session:
                 shorter = undo(self.state)
                 _, self.seen = self._poke(shorter, self.state.places[self.dips - 1])
             self._moved("undo")
-            self.message = f"taken back: {self.dips} dips stand{self.save_trouble}"
+            self.message = f"{self.save_trouble}taken back: {self.dips} dips stand"
         return self.message
 
     def reveal(self) -> str:
@@ -115,7 +127,7 @@ class Session:
         if not self.is_over:
             self.state = give_up(self.state)
             self._moved("reveal")
-        self.message = self._ending() + self.save_trouble
+        self.message = self.save_trouble + self._ending()
         return self.message
 
     def next(self, seed: int | None = None) -> str:
@@ -124,6 +136,10 @@ class Session:
             is_day = self.level.name == "day"
             seed = random.randrange(2**32) if is_day else (self.seed + 1) % 2**32
         self._dig(seed)
+        if self.save_to is not None:  # the game before stays in its own file
+            stem = self.save_to.stem.removesuffix(self._of_pit)
+            self._of_pit = f"-{self.name.replace(' ', '-')}"
+            self.save_to = self.save_to.with_name(stem + self._of_pit + self.save_to.suffix)
         return self.message
 
     def prediction(self, x: float, y: float) -> str:
@@ -160,7 +176,7 @@ class Session:
             try:
                 save(self.transcript(), self.save_to)
             except OSError as error:  # the game goes on
-                self.save_trouble = f"; not saved: {error.strerror}"
+                self.save_trouble = f"not saved: {error.strerror}; "
 
     def _keep_score(self) -> None:
         try:

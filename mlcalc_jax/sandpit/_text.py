@@ -23,7 +23,7 @@ def play_text(session: Session, into: Iterable[str] | None = None, out: Any = No
     def say(text: str) -> None:
         print(text, file=out, flush=True)
 
-    say(f"Pit {session.name}: {session.level.story}. A phone lies at its lowest point.")
+    say(f"Pit {session.name}: {session.story}. A phone lies at its lowest point.")
     say(f"Type two numbers to dip, help for more. {session.score()}.")
     for line in into:
         words = line.replace(",", " ").lower().split()

@@ -64,7 +64,7 @@ def load(file: str | os.PathLike[str]) -> Transcript:
     name = Path(file).name
     try:
         record = json.loads(Path(file).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{name} is no whole transcript: {error}") from None
     if not isinstance(record, dict) or record.pop("format", None) != _FORMAT:
         raise ValueError(f"{name} is no transcript of a sandpit game")
@@ -75,7 +75,7 @@ def load(file: str | os.PathLike[str]) -> Transcript:
         raise ValueError(f"{name} was changed after it was written, or is not whole")
     try:
         return _read(**record)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} is no transcript of a sandpit game: {error}") from None
 
 

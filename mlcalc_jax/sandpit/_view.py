@@ -18,6 +18,7 @@ _SAND = "#F3E6C4"
 _ARROW = 0.15  # m on the map for 1 m per m
 _LONGEST_ARROW = 1.2
 _ROOM = 0.25  # m: the ellipse is where the depth differs by so much, were there no slope
+_HALO: list[effects.AbstractPathEffect] = [effects.withStroke(linewidth=3, foreground="white")]
 _STEPS = {"left": (-1, 0), "right": (1, 0), "down": (0, -1), "up": (0, 1)}
 
 _HELP = """\
@@ -61,7 +62,7 @@ class View:
         self.bar = self.figure.add_axes((0.60, 0.15, 0.013, 0.757))
         write = self.figure.text
         self.title = write(0.07, 0.945, "", size=13, weight="bold", va="center")
-        self.line = write(0.07, 0.045, "", size=10.5, va="center")
+        self.line = write(0.07, 0.045, "", size=10.5, va="center", parse_math=False)
         self.expected = write(0.70, 0.2, "", size=9.5, va="center", color=BLUE)
         self.side = write(0.70, 0.905, "", size=9.5, va="top", linespacing=1.45)
         self.table = write(0.70, 0.70, "", size=8.5, va="top", family="monospace", linespacing=1.3)
@@ -77,7 +78,7 @@ class View:
             self._draw_map()
         session = self.session
         practice = ", practice" if session.practice else ""
-        self.title.set_text(f"Sandpit: {session.level.story}  (pit {session.name}{practice})")
+        self.title.set_text(f"Sandpit: {session.story}  (pit {session.name}{practice})")
         self.line.set_text(session.message)
         bad = ("lost", "hurry", "no phone", "given up")
         self.line.set_color(VERMILION if any(b in session.message for b in bad) else BLACK)
@@ -117,17 +118,16 @@ class View:
             tips = arrows * np.minimum(_ARROW, _LONGEST_ARROW / size)
             ax.quiver(
                 *places.T, *tips.T, angles="xy", scale_units="xy", scale=1, width=0.006,
-                color=BLUE, zorder=5,
+                color=BLUE, zorder=5, path_effects=_HALO,
             )  # fmt: skip
         ax.plot(
             *places.T, "o", color=BLACK, markersize=5, markeredgecolor="white", zorder=6,
             linestyle="none",
         )  # fmt: skip
-        over = [effects.withStroke(linewidth=3, foreground="white")]
         for k, place in enumerate(places):
             ax.annotate(
                 str(k + 1), tuple(place), (4, 4), textcoords="offset points", size=9, zorder=7,
-                path_effects=over,
+                path_effects=_HALO,
             )  # fmt: skip
         if session.level.hessian:
             self._draw_ellipse(places[-1], state.hessians[session.dips - 1])
@@ -141,6 +141,7 @@ class View:
             tuple(place), *(2 * radii), angle=angle, fill=False, ec=PURPLE, ls=dashes, lw=1.6
         )
         ellipse.set_zorder(4)
+        ellipse.set_path_effects(_HALO)
         self.map.add_patch(ellipse)
 
     def _draw_floor(self) -> None:
@@ -188,6 +189,8 @@ class View:
         is_tool = getattr(self.figure.canvas.toolbar, "mode", "") != ""
         if event.inaxes is not self.map or event.button != MouseButton.LEFT or is_tool:
             return
+        if event.dblclick:  # the first click of the two was a dip
+            return
         if self.shows_help:
             self.shows_help = False
             self.draw()
@@ -198,8 +201,9 @@ class View:
 
     def dip(self, x: float, y: float) -> None:
         """Dip the stick and show what it tells."""
-        self.cursor = np.clip([x, y], 0, SIDE)
         self.session.dip(x, y)
+        if np.isfinite([x, y]).all():
+            self.cursor = np.clip([x, y], 0, SIDE)
         self.draw()
 
     def _pointed(self, event: Event) -> None:
@@ -227,7 +231,9 @@ class View:
                 self._predict(*self.cursor)
                 self.figure.canvas.draw_idle()
             return
-        if key == "enter":
+        if key == "enter" and self.shows_help:
+            self.shows_help = False
+        elif key == "enter":
             session.dip(*self.cursor)
         elif key == "h":
             self.shows_help = not self.shows_help

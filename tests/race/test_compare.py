@@ -471,3 +471,34 @@ def test_one_that_dislikes_a_number_it_can_see_loses_its_rows() -> None:
     )
     assert found.race("picky").error == "ValueError: at most 0.01"
     assert found.winners() == {QUADRATIC.name: "Newton"}
+
+
+def test_a_damaged_folder_of_a_race_is_said_to_be_so(tmp_path: Path) -> None:
+    """And one that was left by a race that was killed before it began is carried on with."""
+    race = partial(mc.compare, QUADRATIC, {"sgd": optax.sgd}, resume=True, **QUICK)
+    (tmp_path / ".rules.json").write_text("{")
+    assert not race(out=tmp_path).races[0].error
+    for damaged in (b"", b"[1]", b"\xff\xfe", b"null"):
+        (tmp_path / "rules.json").write_bytes(damaged)
+        with pytest.raises(ValueError, match="damaged"):
+            race(out=tmp_path)
+
+
+def test_noise_with_a_key_of_jax_is_kept(tmp_path: Path) -> None:
+    """A key is no array of NumPy's; nor is a float32 of JSON's."""
+    cost = mc.Noisy(lambda p: jnp.sum((p - 1.5) ** 2), 0.1, key=jax.random.key(3))
+    problem = mc.problems.from_cost(cost, np.ones(3), name="noisy")
+    rules = QUICK | {"tolerance": np.float32(1e-3)}
+    found = mc.compare(problem, {"sgd": optax.sgd}, out=tmp_path / "race", **rules)
+    found.save(tmp_path / "race.npz")
+    assert mc.Comparison.load(tmp_path / "race.npz").standing().target == found.standing().target
+
+
+def test_half_a_precision_races_too() -> None:
+    found = mc.compare(
+        lambda p: jnp.sum((p - 1.5) ** 2),
+        {"sgd": optax.sgd},
+        params=jnp.ones(3, jnp.bfloat16),
+        **QUICK,
+    )
+    assert not found.races[0].error

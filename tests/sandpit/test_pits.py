@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 
 from mlcalc_jax import sandpit
@@ -50,6 +51,24 @@ def test_derivatives_are_finite_differences(level: str) -> None:
         bend = [(pit.gradient(xy + e) - pit.gradient(xy - e)) / (2 * h) for e in ends]
         np.testing.assert_allclose(pit.gradient(xy), slope, atol=1e-5)
         np.testing.assert_allclose(pit.hessian(xy), bend, atol=1e-4)
+
+
+def test_no_level_gives_away_the_phone_of_another() -> None:
+    """Levels of the same kind of floor, and of one seed."""
+    places = [sandpit.pit(level, 0).phone for level in ("dunes", "blind", "day")]
+    assert min(np.linalg.norm(places[k] - places[k - 1]) for k in range(3)) > 0.1
+
+
+def test_places_of_any_kind() -> None:
+    """Whole numbers, lists and tuples are places; what is none is said to be none."""
+    pit = sandpit.pit("bowl", 0)
+    for place in ([1, 2], (1.0, 2.0), np.array([1, 2])):
+        assert_allclose(pit.gradient(place), pit.gradient(np.array([1.0, 2.0])))
+        assert np.shape(pit.hessian(place)) == (2, 2)
+    with pytest.raises(ValueError, match="two numbers"):
+        pit.depth(np.ones(3))
+    with pytest.raises(ValueError, match="these are 2 pits"):
+        sandpit.pits("bowl", 2).depth([1, 2])
 
 
 @pytest.mark.parametrize("level", [name for name in sandpit.LEVELS if name not in ("blind", "day")])

@@ -128,7 +128,7 @@ def test_practice_keeps_no_score(home: Path) -> None:
 def test_a_lost_game_hurries_and_reveals() -> None:
     """From dip 22 on it says hurry; with 26 the floor is revealed."""
     session = sandpit.Session("bowl", 0)
-    told = [session.dip(5.0, 1.0) for _ in range(27)]
+    told = [session.dip(5.0, 1.0 + 0.1 * (k % 2)) for k in range(27)]
     assert "hurry" not in told[20]
     assert "hurry: 4 left" in told[21]
     assert "lost: 26 dips" in told[25]
@@ -227,6 +227,52 @@ def test_scores_survive_damage(home: Path) -> None:
     home.mkdir()  # nothing can be written here
     session = sandpit.Session("bowl", 0)
     assert "found in 1 dips" in session.dip(*session.pit.phone)
+
+
+def test_a_second_dip_at_one_place_costs_nothing() -> None:
+    """Of a double click; in a browser its second click comes as a click like any other."""
+    player = Player("bowl", 0)
+    player.click(1.0, 1.0)
+    player.click(1.0, 1.0)
+    assert player.session.dips == 1
+    assert player.view.line.get_text() == "dip 1 was here"
+    player.click(2.0, 1.0)
+    player.press("h")
+    player.press("enter")  # puts the help away, as a click does
+    assert not player.view.shows_help
+    assert player.session.dips == 2
+    player.view.dip(np.nan, 1.0)
+    assert np.isfinite(player.view.cursor).all()
+    plt.close(player.view.figure)
+
+
+def test_every_game_is_saved_in_a_file_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The next pit does not replace the game before, and no file is replaced that was there."""
+    folder = tmp_path / "games"
+    folder.mkdir()
+    file = folder / "won.json"
+    session = sandpit.Session("bowl", 0, save_to=file)
+    session.dip(*session.pit.phone)
+    session.next()
+    session.dip(1, 1)
+    session.next()
+    session.dip(1, 1)
+    assert sandpit.load(file).outcome == "FOUND"
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["won-bowl-1.json", "won-bowl-2.json", "won.json"]
+    assert main(["--text", "--save", str(file)]) == 2
+    assert "there already" in capsys.readouterr().err
+    assert sandpit.load(file).outcome == "FOUND"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"bowl 0": true}', '{"bowl 0": -5}', "{"])
+def test_damaged_scores_are_none(text: str, home: Path) -> None:
+    """And no game fails for them."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    home.write_text(text)
+    assert _scores.best("bowl", 0) is None
 
 
 def test_a_game_that_cannot_be_saved_goes_on(
