@@ -12,8 +12,8 @@ import tyro
 
 import experiments
 
+from ._run import INTERRUPTED, run
 from ._run import Config as Common
-from ._run import run
 
 MAIN_JOB = ("draw_curve", "fit_heights", "compare_optimisers")
 
@@ -41,6 +41,8 @@ def main() -> int:
         print(f"\n== {name}", flush=True)
         settings = module.Config(seed=config.seed, quick=config.quick, out=out / name)
         codes.append(run(name, module.experiment, settings))
+        if codes[-1] == INTERRUPTED:
+            break
     return max(codes)
 
 

@@ -1,7 +1,7 @@
 """What every experiment shares: its command line, its folder of results, its way to end.
 
 A run writes into a hidden folder beside its output folder and renames it at the end, so that an
-output folder is either whole or not there.
+output folder is either whole or not there. (One that was there, empty, is filled at the end.)
 """
 
 import argparse
@@ -68,11 +68,15 @@ class Run:
     def __init__(self, name: str, config: Config) -> None:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self.name, self.config = name, config
-        self.out = (config.out or Path("results") / f"{name}-{stamp}").expanduser().absolute()
-        if not -(2**63) <= config.seed < 2**63:
-            raise ValueError(f"seed must have at most 64 bits, got {config.seed}")
+        try:
+            out = (config.out or Path("results") / f"{name}-{stamp}").expanduser()
+        except RuntimeError as error:  # ~nobody
+            raise ValueError(f"{config.out}: {error}") from None
+        self.out, self.shown, self.is_kept = out.resolve(), _shown(out.absolute()), False
+        if not 0 <= config.seed < 2**63:
+            raise ValueError(f"seed must lie from 0 to 2^63 - 1, got {config.seed}")
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
-            raise ValueError(f"{_shown(self.out)} already holds something: choose another --out")
+            raise ValueError(f"{self.shown} already holds something: choose another --out")
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self.folder = self.out.with_name(f".{self.out.name}.{os.getpid()}")
         self.folder.mkdir()
@@ -143,16 +147,31 @@ class Run:
             file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         for part in self.folder.glob(".part-*"):
             part.unlink()
-        if self.out.exists():
-            self.out.rmdir()
-        self.folder.rename(self.out)
+        try:
+            self._hand_over()
+        except OSError as error:
+            self.is_kept = True
+            reason = error.strerror or error
+            raise InputError(f"{self.shown}: {reason}; the results are in {self.folder}") from error
         self.now.close()
-        say(f"results: {_shown(self.out)}")
+        say(f"results: {self.shown}")
+
+    def _hand_over(self) -> None:
+        """Into the folder that was asked for; one that is there may be a mount, or where we are."""
+        if not self.out.exists():
+            self.folder.rename(self.out)
+            return
+        if any(self.out.iterdir()):
+            raise FileExistsError("it holds something by now")
+        for part in sorted(self.folder.iterdir(), key=lambda part: part.name == "config.json"):
+            shutil.move(part, self.out / part.name)
+        self.folder.rmdir()
 
     def discard(self) -> None:
-        """Leave nothing behind."""
+        """Leave nothing behind but results that are not in their place yet."""
         self.now.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.is_kept:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def say(text: str) -> None:
@@ -239,7 +258,9 @@ def _tokens(key: str, value: Any) -> list[str]:
     option = "--" + key.replace("_", "-")
     if isinstance(value, bool):
         return [option] if value else []
-    return [option, *map(str, value if isinstance(value, list) else [value])]
+    if isinstance(value, list):
+        return [option, *map(str, value)]
+    return [f"{option}={value}"]  # which may begin with a minus
 
 
 def _as_json(config: Config) -> dict[str, Any]:

@@ -64,9 +64,12 @@ def experiment(config: Config, run: Run) -> str | None:
     """Simulate, fit, count, draw."""
     sets = min(config.sets, 1000) if config.quick else config.sets
     refitted = min(config.refitted, 20 if config.quick else sets, sets)
-    if sets < 1 or refitted < 0:
-        with input_errors():
-            raise ValueError(f"sets must be at least 1, got {config.sets}")
+    with input_errors():
+        for what, number in (("sets", config.sets), ("samples", config.samples)):
+            if number < 1:
+                raise ValueError(f"{what} must be at least 1, got {number}")
+        if refitted < 0:
+            raise ValueError(f"refitted must not be negative, got {config.refitted}")
     rows = []
     for k, (name, case) in enumerate(CASES.items()):
         run.doing(name)

@@ -89,7 +89,8 @@ def experiment(config: Config, run: Run) -> str | None:
     used = usable(likeliest)
     run.numbers("localisations", frame=frame, x=column + likeliest.params["x0"],
                 y=row + likeliest.params["y0"], used=used, status=likeliest.status,
-                true_x=truth.x[which], true_y=truth.y[which],
+                true_x=np.where(which >= 0, truth.x[which], np.nan),
+                true_y=np.where(which >= 0, truth.y[which], np.nan),
                 **{f"fitted_{k}": v for k, v in likeliest.params.items()},
                 **{f"stderr_{k}": v for k, v in likeliest.stderr.items()})  # fmt: skip
     share = used.mean()
@@ -121,6 +122,10 @@ def experiment(config: Config, run: Run) -> str | None:
     return None
 
 
+#: In a pixel of 16 bits, with room for what one pixel has by chance and from its neighbours.
+_MOST_PHOTONS = 50_000
+
+
 def _checked(config: Config) -> None:
     if config.frames < 1 or config.molecules < 1:
         raise ValueError("frames and molecules must be at least 1")
@@ -130,6 +135,8 @@ def _checked(config: Config) -> None:
         raise ValueError("sigma must be above zero, background not below")
     if not 0 < config.faintest <= config.brightest:
         raise ValueError("brightnesses must be above zero and rise")
+    if not config.background + config.brightest <= _MOST_PHOTONS:
+        raise ValueError(f"a pixel holds at most {_MOST_PHOTONS:,} photons, the background's too")
 
 
 def molecules(rng: Any, config: Config, frames: int) -> Truth:

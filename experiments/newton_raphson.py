@@ -4,6 +4,7 @@ import sys
 from dataclasses import dataclass
 
 import mlcalc_jax as mc
+from mlcalc_jax.calculus import RootSearch, RootStatus
 
 from ._run import Config as Common
 from ._run import Run, input_errors, main, say
@@ -42,7 +43,7 @@ def experiment(config: Config, run: Run) -> str | None:
     say(f"{'start':>8}{'first':>14}{'second':>14}{'last':>22}{'steps':>7}  how it ended")
     for x0, search in searches.items():
         say(
-            f"{x0:>8g}{search.x[1]:>14.8g}{search.x[min(2, config.steps)]:>14.8g}"
+            f"{x0:>8g}{_iterate(search, 1):>14}{_iterate(search, 2):>14}"
             f"{float(search.root):>22.16g}{int(search.steps_taken):>7}  {search.message}"
         )
     say(f"{config.cycle} from 0: {round_trip.message}")
@@ -65,11 +66,17 @@ def experiment(config: Config, run: Run) -> str | None:
         mc.plots.basins(f, x=config.x, steps=config.steps, ax=leap)
         leap.set_title("steps from every start, coloured by root")
         mc.plots.cobweb(cycle, round_trip, x=(-2.0, 2.0), ax=cobweb)
-        cobweb.set_title(f"{config.cycle} from 0: a cycle")
+        ends = {RootStatus.CYCLE: "a cycle", RootStatus.CONVERGED: "a root"}
+        end = ends.get(RootStatus(int(round_trip.status)), "no root")
+        cobweb.set_title(f"{config.cycle} from 0: {end}")
         mc.plots.basins(fractal, x=(-2.0, 2.0), y=(-2.0, 2.0), resolution=resolution, ax=basins)
         basins.set_title(f"{config.fractal} over the complex plane")
         run.figure(figure, "newton_raphson")
     return None
+
+
+def _iterate(search: RootSearch, k: int) -> str:
+    return f"{float(search.x[k]):.8g}" if k <= search.steps_taken else "-"
 
 
 if __name__ == "__main__":

@@ -63,7 +63,10 @@ def experiment(config: Config, run: Run) -> str | None:
     )
     _draw_surfaces(problems, paths, run)
     run.figure(mc.plots.fit(by_qr).figure, "fit")
-    run.figure(mc.plots.contours(by_qr, "slope", "intercept").figure, "ellipse")
+    if min(float(by_qr.stderr[name]) for name in ("slope", "intercept")) > 0:
+        run.figure(mc.plots.contours(by_qr, "slope", "intercept").figure, "ellipse")
+    else:
+        say("the line goes through every point: there are no errors to draw")
     _anscombe(run)
     return None
 

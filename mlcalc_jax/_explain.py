@@ -36,7 +36,9 @@ class Explanation:
     passed: Forward
     chain: Backprop
     cost: float
-    disagreement: float  #: largest |dC/dW, dC/db - jax.grad's|, relative to its largest number
+    #: Largest |dC/dW, dC/db - jax.grad's|, relative to its largest number; or, where points cancel
+    #: one another, to a millionth of what the largest is a sum of.
+    disagreement: float
 
     def factor(self, name: str) -> Factor:
         """The factor of a name, such as ``"J_W1"``.
@@ -101,7 +103,8 @@ def explain_backprop(params: NetworkParams, x: ArrayLike, y: ArrayLike) -> Expla
         )
     ]
     largest = max(float(np.max(np.abs(leaf))) for leaf in jax.tree.leaves(by_jax))
-    disagreement = max(apart) / max(largest, float(np.finfo(float).tiny))
+    summed = max(float(np.max(np.mean(np.abs(delta), axis=1))) for delta in chain.delta)
+    disagreement = max(apart) / max(largest, 1e-6 * summed, float(np.finfo(float).tiny))
     return Explanation(_factors(params, chain), params, passed, chain, float(value), disagreement)
 
 

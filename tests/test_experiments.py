@@ -262,7 +262,11 @@ BAD_FILES = {
         ("draw_curve", "--curve nan.csv", "line 2: 'nan' is not a finite number"),
         ("draw_curve", "--curve hart", "there is no curve 'hart'"),
         ("draw_curve", "--points 1", "points must be at least 2"),
-        ("draw_curve", "--seed 99999999999999999999", "seed must have at most 64 bits"),
+        ("draw_curve", "--seed 99999999999999999999", "seed must lie from 0 to 2^63"),
+        ("coverage", "--seed -1", "seed must lie from 0"),
+        ("coverage", "--samples 0", "samples must be at least 1, got 0"),
+        ("sandpit_arena", "--levels bowl bowl", "levels must differ, got bowl, bowl"),
+        ("draw_curve", "--out ~nobody_lives_here/run", "~nobody_lives_here/run: "),
         ("fit_heights", "--data far.csv", "more than a float64 can hold"),
         ("draw_curve", "--noise -1", "noise must be finite and not negative"),
         ("draw_curve", "--sizes 1 6 7", "sizes must begin with 1 and end with 2"),
@@ -319,6 +323,45 @@ def test_interruption_keeps_what_was_done(
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
 
 
+def test_an_empty_folder_is_filled_wherever_it_is(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Behind a link, or the one where we are; options that begin with a minus come back."""
+    real, here = tmp_path / "real", tmp_path / "here"
+    real.mkdir()
+    here.mkdir()
+    (tmp_path / "link").symlink_to(real)
+    options = ("--function=-x**2", "--variables", "x", "--at", 1)
+    assert cli("derivatives", *options, "--out", tmp_path / "link") == 0
+    monkeypatch.chdir(here)
+    assert cli("derivatives", "--config", real / "config.json", "--out", ".") == 0
+    assert {file.name for file in here.iterdir()} == {file.name for file in real.iterdir()}
+    assert (here / "gradient.csv").read_text() == (real / "gradient.csv").read_text()
+    assert {file.name for file in tmp_path.iterdir()} == {"real", "here", "link"}
+
+    def filled_meanwhile(*_: Any) -> None:
+        (tmp_path / "late" / "other").touch()
+
+    (tmp_path / "late").mkdir()
+    monkeypatch.setattr(
+        importlib.import_module("experiments.derivatives"), "_by_hand", filled_meanwhile
+    )
+    capsys.readouterr()
+    assert cli("derivatives", *options, "--out", tmp_path / "late") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    kept = Path(line.rpartition("the results are in ")[2])
+    assert (kept / "gradient.csv").exists()
+
+
+@pytest.mark.slow
+def test_regression_of_points_on_a_line(cli: Cli, tmp_path: Path) -> None:
+    """Outside fact: y = 2 x + 1; there is no ellipse to draw."""
+    (tmp_path / "line.csv").write_text("x,y\n" + "".join(f"{x},{2 * x + 1}\n" for x in range(5)))
+    assert cli("regression", "--data", tmp_path / "line.csv", "--out", tmp_path / "run") == 0
+    assert float(table(tmp_path / "run" / "line.csv")[0]["slope"]) == pytest.approx(2)
+    assert not (tmp_path / "run" / "ellipse.png").exists()
+
+
 def test_a_full_disk_leaves_nothing_half_written(
     cli: Cli,
     tmp_path: Path,
@@ -365,6 +408,10 @@ def test_main_job_runs_the_three(
         (name, 4, True, tmp_path / name)
         for name in ("draw_curve", "fit_heights", "compare_optimisers")
     ]
+    calls.clear()
+    monkeypatch.setattr(main_module, "run", lambda *given: pretend(*given) or 130)
+    assert main_module.main() == 130
+    assert len(calls) == 1
     capsys.readouterr()
 
 
@@ -482,6 +529,8 @@ def test_localise_draws_what_was_fitted_where_it_was_found() -> None:
         (("--side", 10), "side at least 4 half + 2"),
         (("--sigma", 0), "sigma must be above zero"),
         (("--faintest", 500), "must be above zero and rise"),
+        (("--brightest", 200_000), "a pixel holds at most 50,000 photons"),
+        (("--brightest", "inf"), "a pixel holds at most 50,000 photons"),
     ],
 )
 def test_localise_with_wrong_input(

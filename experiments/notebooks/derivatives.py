@@ -69,4 +69,4 @@ polar = mc.jacobian(
     lambda p: {"x": p["r"] * jnp.cos(p["phi"]), "y": p["r"] * jnp.sin(p["phi"])},
     {"r": 2.0, "phi": 0.4},
 )
-print(polar, np.linalg.det(polar.matrix))
+print(polar, abs(np.linalg.det(polar.matrix)))

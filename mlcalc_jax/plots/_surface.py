@@ -42,7 +42,8 @@ def gradient_field(
     across, up = (low + inset * (high - low) for _, low, high in (x, y))
 
     def slope(a: Any, b: Any) -> Any:
-        return jnp.stack([*jax.grad(lambda p: f({x[0]: p[0], y[0]: p[1]}))((a, b))])
+        value, by = jax.value_and_grad(lambda p: f({x[0]: p[0], y[0]: p[1]}))((a, b))
+        return jnp.where(jnp.isfinite(value), jnp.stack([*by]), jnp.nan)
 
     with jax.enable_x64(True):
         each = jax.jit(jax.vmap(jax.vmap(slope, (0, None)), (None, 0)))
