@@ -114,6 +114,19 @@ def finite(name: str, array: Any, where: Any = True) -> None:
             raise ValueError(f"{name} must be finite, got {bad.sum()} NaN or infinite")
 
 
+def one_number(name: str, value: Any) -> float:
+    """``value`` as a finite float.
+
+    Raises:
+        TypeError, ValueError: it is no real number, more than one, or not finite.
+    """
+    array = np.asarray(real_array(name, value), float)
+    if array.shape != ():
+        raise ValueError(f"{name} must be one number, got shape {array.shape}")
+    finite(name, array)
+    return float(array)
+
+
 def positive(name: str, value: Any) -> None:
     """Raise unless there is a value, and every concrete one is finite and above zero."""
     if not real_array(name, value).size:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def test_a_point_is_dragged_over_a_surface() -> None:
     assert_allclose(path.get_xydata()[-1], 0, atol=1e-6)
 
 
-def test_wrong_input() -> None:
+def test_wrong_input(annotations_unchecked: None) -> None:
     """One clear line, before anything is drawn."""
     before = plt.get_fignums()
     with pytest.raises(ValueError, match="h must be"):
@@ -87,7 +88,20 @@ def test_wrong_input() -> None:
         mc.plots.explore_surface(
             mc.expression("x + y", ("x", "y")), x=("x", 0, 1), y=("y", 0, 1), aggression=-1
         )
+    with pytest.raises(TypeError, match=r"jax\.numpy"):
+        mc.plots.explore_slope(np.sin)
+    with pytest.raises(ValueError, match="x must be one number"):
+        mc.plots.explore_slope(jnp.sin, np.ones(2))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="lower to higher"):
+        mc.plots.explore_surface(mc.expression("x + y", ("x", "y")), x=("x", 1, 0), y=("y", 0, 1))
     assert plt.get_fignums() == before
+
+
+def test_what_was_asked_for_is_shown() -> None:
+    """Also beyond where the sliders end of themselves."""
+    assert "h = 10" in mc.plots.explore_slope(jnp.sin, 0.0, 10.0).figure.axes[0].get_title()
+    assert mc.plots.explore_taylor(jnp.sin, 0.0, 20).sliders["order"].val == 20
+    plt.close("all")
 
 
 def test_without_a_window_the_command_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -171,7 +171,7 @@ def slope_errors(f: Callable[[Any], Any], x: float, h: ArrayLike | None = None) 
     """
     if not callable(f):
         raise TypeError(f"f must be a function, got {f!r}")
-    x = float(_one_number("x", x))
+    x = _check.one_number("x", x)
     runs = np.geomspace(1, 1e-16, 97) if h is None else np.asarray(_check.real_array("h", h), float)
     _check.positive("h", runs)
     runs = np.sort(runs.ravel())[::-1]
@@ -201,14 +201,6 @@ def slope_errors(f: Callable[[Any], Any], x: float, h: ArrayLike | None = None) 
     kept = {scheme: predicted[scheme] for scheme in error}
     automatic = abs(first - exact) if np.isfinite(exact_error) else np.nan
     return SlopeErrors(runs, error, order, kept, best, automatic, exact, exact_error)
-
-
-def _one_number(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(_check.real_array(name, value), float)
-    if array.shape != ():
-        raise ValueError(f"{name} must be one number, got shape {array.shape}")
-    _check.finite(name, array)
-    return array
 
 
 def _proved_slope(f: Callable[[Any], Any], x: float, instead: float) -> tuple[float, float]:

@@ -43,17 +43,20 @@ def explore_slope(
         f: a pure function of a real number.
         x: where the secant starts.
         h: its run, above zero.
-        radius: how far from x the picture and the slider reach.
+        radius: how far from x the picture and the slider reach; h at least.
 
     Raises:
+        TypeError: f is no function of jax.numpy; x or h is no number.
         ValueError: an h or a radius that is not above zero, an x that is not finite.
     """
     _check.positive("h", h)
     _check.positive("radius", radius)
-    _check.finite("x", np.asarray(_check.real_array("x", x)))
-    fig, ax, places = _with_sliders(2)
+    x, h = _check.one_number("x", x), _check.one_number("h", h)
+    radius = max(_check.one_number("radius", radius), h)
     across = np.linspace(x - radius, x + radius, 400)
-    height = values(f, across)
+    with _check.traceable("f"):
+        height = values(f, across)
+    fig, ax, places = _with_sliders(2)
     ax.plot(across, height, color=BLACK, linewidth=2, label="f")
     (secant,) = ax.plot([], [], "--o", color=BLUE, markersize=4, label="secant")
     (tangent,) = ax.plot([], [], color=WINE, label="tangent")
@@ -101,9 +104,9 @@ def explore_taylor(
     _check.positive("radius", radius)
     _check.positive("reach", reach)
     taylor(f, x0, order)  # what is wrong is said before anything is drawn
-    fig, ax, places = _with_sliders(3)
     across = np.linspace(x0 - reach, x0 + reach, 500)
     height = values(f, across)
+    fig, ax, places = _with_sliders(3)
     ax.plot(across, height, color=BLACK, linewidth=2, label="f")
     (line,) = ax.plot([], [], "--", color=BLUE, label="polynomial")
     (centre,) = ax.plot([], [], "o", color=BLUE, markersize=6)
@@ -113,7 +116,7 @@ def explore_taylor(
     ax.legend(fontsize="small", loc="upper right")
     sliders = {
         "centre": Slider(places[0], "centre", x0 - reach, x0 + reach, valinit=x0),
-        "order": Slider(places[1], "order", 0, 12, valinit=order, valstep=1),
+        "order": Slider(places[1], "order", 0, max(12, order), valinit=order, valstep=1),
         "radius": Slider(places[2], "radius", 0.01, reach, valinit=min(radius, reach)),
     }
     bands: list[Any] = []
@@ -156,9 +159,15 @@ def explore_surface(
     Raises:
         ValueError: a range that does not rise, an aggression that is not above zero.
     """
+    import matplotlib.pyplot as plt
+
     _check.positive("aggression", aggression)
     fig, ax, places = _with_sliders(1)
-    contour(f, x=x, y=y, label=label, ax=ax)
+    try:
+        contour(f, x=x, y=y, label=label, ax=ax)
+    except Exception:
+        plt.close(fig)
+        raise
     (path,) = ax.plot([], [], "-", color=BLUE, linewidth=1.4, label="steepest descent")
     (dot,) = ax.plot([], [], "o", color=VERMILION, markersize=9, label="drag me")
     arrow = ax.quiver([0.0], [0.0], [0.0], [0.0], color=GREEN, angles="xy", scale_units="xy",
@@ -198,7 +207,8 @@ def explore_surface(
         fig.canvas.draw_idle()
 
     def drag(event: Any) -> None:
-        if event.inaxes is ax and event.button == 1:
+        is_tool = getattr(fig.canvas.toolbar, "mode", "") != ""
+        if event.inaxes is ax and event.button == 1 and not is_tool:
             place[:] = event.xdata, event.ydata
             update()
 
