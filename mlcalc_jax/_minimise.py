@@ -322,15 +322,12 @@ def _norm(flat: Array) -> Array:
 
 def as_before(state: Any, before: Any) -> Any:
     """The optimiser's new state in the dtypes of its old one, as a loop needs it."""
-    return jax.tree.map(
-        lambda new, old: new if _dtype(new) == old.dtype else jnp.asarray(new, old.dtype),
-        state,
-        before,
-    )
 
+    def like(new: Any, old: Any) -> Any:
+        is_alike = hasattr(new, "dtype") and new.dtype == old.dtype  # a bare number has none
+        return new if is_alike else jnp.asarray(new, old.dtype)
 
-def _dtype(new: Any) -> Any:
-    return getattr(new, "dtype", None)  # a bare number has none
+    return jax.tree.map(like, state, before)
 
 
 def _whole(cost: Cost) -> Cost:

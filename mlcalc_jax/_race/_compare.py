@@ -299,17 +299,17 @@ class _Comparing:
         best = float(min((runs.lowest[..., -1].min() for runs in ran), default=math.inf))
         starts = ran[0].cost[0, :, 0] if ran else np.array([])
         start = float(np.median(starts[np.isfinite(starts)])) if np.isfinite(starts).any() else best
+        minimum = None if problem.minimum is None else float(problem.minimum)
         if problem.name in rules.target:
             target = rules.target[problem.name]
         elif rules.multiple is not None:
             target = best + (rules.multiple - 1) * abs(best)
         else:
-            floor = best if problem.minimum is None else float(problem.minimum)
+            floor = best if minimum is None else minimum
             target = floor + rules.tolerance * (start - floor)
         if not math.isfinite(target):  # no run was anywhere finite: there is nothing to reach
             target = -math.inf
-        minimum = None if problem.minimum is None else float(problem.minimum)
-        return Standing(problem.name, problem.dimension, start, minimum, best, float(target))
+        return Standing(problem.name, problem.dimension, start, minimum, best, target)
 
     def _chosen(self, runs: Swept, target: float) -> int:
         diverged = outcomes(runs, target) == Outcome.DIVERGED

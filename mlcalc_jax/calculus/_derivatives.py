@@ -170,18 +170,12 @@ def directional_derivative(
     u = _like("direction", direction, at)
     if normalise and all(map(_is_zero, jax.tree.leaves(u))):
         raise ValueError("direction has length 0")
-    if normalise and all(map(_check.is_concrete, jax.tree.leaves(u))):
-        # Here and not below: XLA takes numbers below the normal range for 0.
-        most = max(np.max(np.abs(leaf), initial=0) for leaf in jax.tree.leaves(u))
-        u = jax.tree.map(lambda leaf: np.asarray(leaf) / most, u)
+    if normalise:
+        u = _by_its_largest(u)
 
     def compute() -> Any:
         along = _along(u, at)
         if normalise:
-            # By the largest number first, whose square may be out of range.
-            leaves = jax.tree.leaves(along)
-            largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf), initial=0) for leaf in leaves]))
-            along = jax.tree.map(lambda leaf: leaf / largest.astype(leaf.dtype), along)
             leaves = jax.tree.leaves(along)
             length = jnp.linalg.norm(jnp.stack([jnp.linalg.norm(leaf) for leaf in leaves]))
             along = jax.tree.map(lambda leaf: leaf / length.astype(leaf.dtype), along)
@@ -246,6 +240,17 @@ def _is_bare(at: Any) -> bool:
 
 def _is_zero(leaf: Any) -> bool:
     return _check.is_concrete(leaf) and not np.any(np.asarray(leaf))
+
+
+def _by_its_largest(direction: Any) -> Any:
+    """The direction over its largest number, whose square may be out of range.
+
+    By NumPy where that can be: XLA takes numbers below the normal range for 0.
+    """
+    leaves = jax.tree.leaves(direction)
+    numpy: Any = np if all(map(_check.is_concrete, leaves)) else jnp
+    most = numpy.max(numpy.stack([numpy.max(numpy.abs(leaf), initial=0) for leaf in leaves]))
+    return jax.tree.map(lambda leaf: numpy.asarray(leaf) / most, direction)
 
 
 def _is_real(leaf: Any) -> bool:

@@ -114,7 +114,7 @@ class _Arrow(FancyArrowPatch):
     """
 
     def __init__(
-        self, start: Text, end: Text, label: Text, bend: float, avoid: "_Extents | None"
+        self, start: Text, end: Text, label: Text, bend: float, avoid: _Extents | None
     ) -> None:
         super().__init__(
             start.get_position(),

@@ -49,10 +49,9 @@ class Session:
         save_to: str | os.PathLike[str] | None = None,
     ) -> None:
         self.level, self.practice = level_named(level), practice
-        self.save_to = None if save_to is None else Path(save_to)
+        self.save_to = self._first_file = None if save_to is None else Path(save_to)
         if seed is None:
             seed = seed_of_day() if level == "day" else 0
-        self._of_pit = ""  #: what of the file's name is the pit's
         self._dig(seed)
 
     def _dig(self, seed: int) -> None:
@@ -136,10 +135,9 @@ class Session:
             is_day = self.level.name == "day"
             seed = random.randrange(2**32) if is_day else (self.seed + 1) % 2**32
         self._dig(seed)
-        if self.save_to is not None:  # the game before stays in its own file
-            stem = self.save_to.stem.removesuffix(self._of_pit)
-            self._of_pit = f"-{self.name.replace(' ', '-')}"
-            self.save_to = self.save_to.with_name(stem + self._of_pit + self.save_to.suffix)
+        if (file := self._first_file) is not None:  # the game before stays in its own file
+            name = f"{file.stem}-{self.level.name}-{self.seed}{file.suffix}"
+            self.save_to = file.with_name(name)
         return self.message
 
     def prediction(self, x: float, y: float) -> str:
