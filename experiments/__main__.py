@@ -12,7 +12,7 @@ import tyro
 
 import experiments
 
-from ._run import INTERRUPTED, run
+from ._run import INTERRUPTED, run, say
 from ._run import Config as Common
 
 MAIN_JOB = ("draw_curve", "fit_heights", "compare_optimisers")
@@ -29,16 +29,16 @@ class Config(Common):
 def main() -> int:
     """Run the main job; the exit code is the highest of its experiments'."""
     config = tyro.cli(Config, prog="python -m experiments", description=Config.__doc__)
-    print("experiments, each run by python -m experiments.NAME (--help says more):")
+    say("experiments, each run by python -m experiments.NAME (--help says more):")
     for name, module in _experiments().items():
-        print(f"  {name:<20}{(module.__doc__ or '').splitlines()[0]}")
+        say(f"  {name:<20}{(module.__doc__ or '').splitlines()[0]}")
     if config.list:
         return 0
     out = config.out or Path("results") / time.strftime("%Y%m%d-%H%M%S")
     codes = []
     for name in MAIN_JOB:
         module = importlib.import_module(f"experiments.{name}")
-        print(f"\n== {name}", flush=True)
+        say(f"\n== {name}")
         settings = module.Config(seed=config.seed, quick=config.quick, out=out / name)
         codes.append(run(name, module.experiment, settings))
         if codes[-1] == INTERRUPTED:

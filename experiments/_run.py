@@ -11,7 +11,9 @@ import json
 import os
 import platform
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -175,8 +177,12 @@ class Run:
 
 
 def say(text: str) -> None:
-    """Print, above any progress bar."""
-    tqdm.write(text)
+    """Print, above any progress bar; a run goes on where nobody reads what it says."""
+    try:
+        tqdm.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 C = TypeVar("C", bound=Config)
@@ -187,7 +193,7 @@ def run(name: str, experiment: Experiment[C], config: C) -> int:
     """Run an experiment in float64 and keep its folder whole; returns the exit code.
 
     The experiment returns None, or a sentence that says what went wrong with the descent. What it
-    has saved by then is kept, as it is when Ctrl-C ends it.
+    has saved by then is kept, as it is when Ctrl-C or SIGTERM ends it.
     """
     mpl.use("Agg")
     place = None
@@ -196,7 +202,7 @@ def run(name: str, experiment: Experiment[C], config: C) -> int:
         with input_errors():
             place = Run(name, config)
         try:
-            with jax.enable_x64(True), mc.plots.style():
+            with _told_to_end(), jax.enable_x64(True), mc.plots.style():
                 failure = experiment(config, place)
         except KeyboardInterrupt:
             failure, code = "interrupted before the end; what was done by then is kept", INTERRUPTED
@@ -209,6 +215,23 @@ def run(name: str, experiment: Experiment[C], config: C) -> int:
     if failure is not None:
         print(f"error: {failure}", file=sys.stderr, flush=True)
     return code or (OK if failure is None else FAILED)
+
+
+@contextmanager
+def _told_to_end() -> Iterator[None]:
+    """Inside it SIGTERM, by which schedulers end what takes too long, is as Ctrl-C."""
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # which alone hears of it
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def main(spec: ModuleSpec | None, experiment: Experiment[C], config_type: type[C]) -> int:

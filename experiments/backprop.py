@@ -40,11 +40,12 @@ def experiment(config: Config, run: Run) -> str | None:
         target = mc.data.curve(config.curve, config.points)
         params = mc.network.init_params(config.seed, config.sizes)
         params = jax.tree.map(lambda leaf: config.scale * leaf, params)
+        failure = None
         if steps:
             run.doing("training")
             cost = Partial(mc.network.cost_by_backprop, x=target.x, y=target.y)
-            descent = mc.steepest_descent(config.aggression)
-            params = mc.minimise(cost, params, descent, steps).final
+            path = mc.minimise(cost, params, mc.steepest_descent(config.aggression), steps)
+            params, failure = path.final, _failure(path, config.aggression)
         found = mc.explain_backprop(params, target.x, target.y)
     say(str(found))
     run.table(
@@ -69,6 +70,18 @@ def experiment(config: Config, run: Run) -> str | None:
     _draw_product(found, run)
     if found.disagreement > 1e-9:
         return f"the chain rule by hand disagrees with jax.grad by {found.disagreement:.1g}"
+    return failure
+
+
+def _failure(path: mc.Path, aggression: float) -> str | None:
+    """What went wrong with the training, whose end is explained nevertheless."""
+    first, last = float(path.cost[0]), float(path.cost[-1])
+    if mc.Status(int(path.status)).is_failure:
+        return f"the training diverged at aggression {aggression:.4g}: {path.message}"
+    if not last < first:
+        return (
+            f"training at aggression {aggression:.4g} took the cost from {first:.4g} to {last:.4g}"
+        )
     return None
 
 

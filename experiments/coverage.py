@@ -80,7 +80,7 @@ def experiment(config: Config, run: Run) -> str | None:
         if refitted:
             rows += _rows(name, "profile", _profile_holds(case, y[:refitted]))
             rows += _rows(name, "bootstrap", _bootstrap_holds(case, y[:refitted], config))
-    run.table("coverage", rows)
+        run.table("coverage", rows)
     say(f"{'model':<20}{'interval':<12}{'parameter':<12}{'level':>6}{'held':>9}{'off by':>9}")
     for row in rows:
         say(

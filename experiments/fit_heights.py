@@ -220,6 +220,11 @@ def _failure(
     left, right = _span(histogram)
     start_mu, start_sigma = (float(path.params[name][0]) for name in ("mu", "sigma"))
     mu, sigma = float(path.final["mu"]), float(path.final["sigma"])
+    if (mu, sigma) == (start_mu, start_sigma) and not left <= mu <= right:
+        return (
+            f"the descent did not move from mu = {mu:.4g} {unit}: there the curve is 0 at all "
+            f"data, from {left:.4g} to {right:.4g}, and so are its derivatives"
+        )
     is_near = min(left, start_mu) <= mu <= max(right, start_mu)
     if is_near and 0 < sigma <= max(right - left, start_sigma):
         return None

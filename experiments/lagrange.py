@@ -19,6 +19,8 @@ EXERCISES = {
     "catenary": ("-exp(x - y**2 + x*y)", "cosh(y) + x - 2", (-3.0, 1.3), (-2.5, 2.0)),
 }
 
+_SAID = 40  # points of an exercise that are printed
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Common):
@@ -53,14 +55,17 @@ def experiment(config: Config, run: Run) -> str | None:
             points = mc.constrained(f, g, {"x": x, "y": y})
         say(f"f = {text_f} where {text_g} = 0")
         say(f"  {'kind':<12}{'x':>10}{'y':>10}{'lambda':>12}{'f':>12}")
-        for p in points:
-            say(
-                f"  {p.kind:<12}{p.at['x']:>10.5f}{p.at['y']:>10.5f}"
-                f"{p.multiplier:>12.5f}{p.value:>12.6f}"
-            )
+        for k, p in enumerate(points):
+            if k < _SAID:
+                say(
+                    f"  {p.kind:<12}{p.at['x']:>10.5f}{p.at['y']:>10.5f}"
+                    f"{p.multiplier:>12.5f}{p.value:>12.6f}"
+                )
             rows.append(
                 {"exercise": name, **p.at, "lambda": p.multiplier, "f": p.value, "kind": p.kind}
             )
+        if len(points) > _SAID:
+            say(f"  ... and {len(points) - _SAID} more: stationary_points.csv has all")
         across, up = ("x", *x), ("y", *y)
         mc.plots.contour(f, x=across, y=up, label="f", ax=ax)
         mc.plots.gradient_field(f, x=across, y=up, resolution=15, ax=ax)

@@ -79,7 +79,7 @@ def experiment(config: Config, run: Run) -> str | None:
         run.doing(name)
         fitted[name] = mc.fit_many(mc.models.gaussian_2d, None, tuple(grid), cut, loss=loss)
     likeliest = fitted["maximum likelihood"]
-    print(likeliest.report())
+    say(likeliest.report())
     which = matched(truth, frame, column + likeliest.params["x0"], row + likeliest.params["y0"])
     bounds = cramer_rao(config, truth, which, row, column)
 

@@ -24,7 +24,11 @@ class Factor(NamedTuple):
     @property
     def norm(self) -> float:
         """Root of the mean square of its numbers: what a number of it is like."""
-        return float(np.sqrt(np.mean(self.value.astype(float) ** 2)))
+        largest = float(np.abs(self.value).max())
+        if not 0 < largest < np.inf:
+            return largest
+        relative = self.value.astype(float) / largest  # whose squares can be neither too large
+        return float(largest * np.sqrt(np.mean(relative**2)))  # nor too small
 
 
 @dataclass(frozen=True)

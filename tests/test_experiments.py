@@ -3,6 +3,8 @@
 import csv
 import importlib
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -321,6 +323,62 @@ def test_interruption_keeps_what_was_done(
     assert {file.name for file in out.iterdir()} == {"path.npz", "curve.npz", "config.json"}
     assert "interrupted" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_scheduler_s_end_keeps_what_was_done(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM is as Ctrl-C; after the run it means again what it meant before."""
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(mc.plots, "learning", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    out = tmp_path / "run"
+    assert cli("draw_curve", "--quick", "--steps", 20, "--out", out) == 130
+    assert {file.name for file in out.iterdir()} == {"path.npz", "curve.npz", "config.json"}
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes end in another way")
+def test_a_run_goes_on_where_nobody_reads(tmp_path: Path) -> None:
+    """As with ``| head``: the results are whole."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "experiments.fit_heights", "--quick", "--out", tmp_path / "run"],
+            stdout=write, stderr=subprocess.PIPE, cwd=Path(__file__).parents[1],
+        )  # fmt: skip
+    finally:
+        os.close(write)
+    assert (done.stderr, done.returncode) == (b"", 0)
+    assert (tmp_path / "run" / "stability.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "cause"),
+    [
+        ("fit_heights", "--mu=1e6", "did not move from mu = 1e+06 cm"),
+        ("backprop", "--aggression=1e300", "diverged at aggression 1e+300"),
+    ],
+)
+def test_a_descent_that_is_none_is_said(
+    cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, option: str, cause: str
+) -> None:
+    """Exit code 1, and the folder is whole."""
+    assert cli(name, "--quick", option, "--out", tmp_path / "run") == 1
+    assert cause in capsys.readouterr().err
+    assert (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_circle_of_solutions_is_not_all_printed(
+    cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each point is stationary: the table has all, the terminal a page."""
+    own = ("--function", "x**2 + y**2", "--constraint", "x**2 + y**2 - 1")
+    assert cli("lagrange", *own, "--out", tmp_path / "run") == 0
+    rows = table(tmp_path / "run" / "stationary_points.csv")
+    said = capsys.readouterr().out
+    assert said.count("degenerate") == 40
+    assert f"and {len(rows) - 40} more" in said
 
 
 def test_an_empty_folder_is_filled_wherever_it_is(

@@ -52,6 +52,9 @@ def test_saturation_makes_the_gradient_vanish() -> None:
     )
     with pytest.raises(KeyError, match="J_W1"):
         fresh.factor("J_W9")
+    for scale in (1e300, 1e-300, 0.0):  # whose squares a float64 cannot hold
+        huge = fresh.factor("J_W1")._replace(value=scale * np.array([3.0, 4.0]))
+        assert huge.norm == pytest.approx(scale * 12.5**0.5)
 
 
 def test_explanation_of_wrong_input(annotations_unchecked: None) -> None:

@@ -90,6 +90,8 @@ def taylor_error(approximation: Taylor, radius: float, *, ax: Axes | None = None
     ax.set(xlabel="distance from the centre", ylabel="|f - polynomial|", xscale="log")
     if (bound > 0).any() or (seen > 0).any():  # not so for a polynomial that is f itself
         ax.set_yscale("log")
+    else:
+        ax.text(0.5, 0.5, "no error: f is its polynomial", transform=ax.transAxes, ha="center")
     ax.legend(fontsize="small")
     return ax
 

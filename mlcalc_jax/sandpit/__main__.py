@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .._output import exit_code
 from . import _scores
 from ._levels import LEVELS, pit
 from ._session import Session
@@ -21,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return _run(options)
+    except BrokenPipeError:  # no error of the input: whoever read the output has gone
+        raise
     except (ValueError, TypeError, OSError, ImportError) as error:
         named = isinstance(error, OSError) and error.filename is not None
         text = f"{error.filename}: {error.strerror}" if named else str(error)  # type: ignore[union-attr]
@@ -122,4 +125,4 @@ def _replay(file: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

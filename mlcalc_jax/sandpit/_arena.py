@@ -58,7 +58,10 @@ class Games:
         return float(np.mean(self.dips[self.won])) if self.won.any() else math.nan
 
     def mean_dips_interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Interval of the mean dips of the games won, by Student's t; NaN below two of them."""
+        """Interval of the mean dips of the games won, by Student's t; NaN below two of them.
+
+        Of few games it may reach beyond what a mean can be, from 1 to ``LAST``: there it is cut.
+        """
         from scipy.stats import t
 
         won = self.dips[self.won]
@@ -66,7 +69,8 @@ class Games:
             return math.nan, math.nan
         _quantile(level)
         half = t.ppf((1 + level) / 2, len(won) - 1) * np.std(won, ddof=1) / math.sqrt(len(won))
-        return float(np.mean(won) - half), float(np.mean(won) + half)
+        low, high = np.clip([np.mean(won) - half, np.mean(won) + half], 1, LAST)
+        return float(low), float(high)
 
     def __repr__(self) -> str:
         return f"<Games: {len(self)}, of which {np.sum(self.won)} won>"

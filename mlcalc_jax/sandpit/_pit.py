@@ -154,10 +154,12 @@ def dig(floor: Callable[[Any], Any], least_margin: float = 0.0) -> Pit:
             not the only one, or cannot be told from another.
     """
     _check.not_negative("least_margin", least_margin)
+    if not callable(floor):
+        raise TypeError(f"floor must be a function of (x, y), got {floor!r}")
     with _check.traceable("floor"), jax.enable_x64(True):
         out = jax.eval_shape(floor, jax.ShapeDtypeStruct((2,), float))
-    if getattr(out, "shape", None) != ():
-        raise TypeError(f"floor must give one number for (x, y), got {out}")
+    if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
+        raise TypeError(f"floor must give one real number for (x, y), got {out}")
 
     def fixed(_: Any, xy: Any) -> Any:
         return floor(xy)

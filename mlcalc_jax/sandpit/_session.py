@@ -1,5 +1,6 @@
 """One player at one pit: what the window and the terminal have in common."""
 
+import itertools
 import os
 import random
 from pathlib import Path
@@ -19,12 +20,18 @@ from ._transcript import Transcript, save, transcript
 #: The places along x and y at which the revealed floor is known, m.
 TICKS = np.linspace(0, SIDE, 61)
 _SAME_PLACE = 0.005  # m
+_OUTSIDE = f"the pit goes from 0 to {SIDE:g} m along x and y"
+_OVER = "the game is over: n for the next pit"
 _GRID = np.stack(np.meshgrid(TICKS, TICKS), axis=-1)
 
 
 @jax.jit
 def _depths(pit: Pit, grid: Any) -> Any:
     return jax.vmap(jax.vmap(pit.depth))(grid)
+
+
+def _is_inside(place: Any) -> bool:
+    return bool(np.isfinite(place).all() and (place >= 0).all() and (place <= SIDE).all())
 
 
 class Session:
@@ -50,6 +57,7 @@ class Session:
     ) -> None:
         self.level, self.practice = level_named(level), practice
         self.save_to = self._first_file = None if save_to is None else Path(save_to)
+        self._own_file: Path | None = None
         if seed is None:
             seed = seed_of_day() if level == "day" else 0
         self._dig(seed)
@@ -91,9 +99,9 @@ class Session:
         """Dip the stick; what it tells. A place outside the pit is refused and costs nothing."""
         place = np.array([x, y], float)
         if self.is_over:
-            self.message = "the game is over: n for the next pit"
-        elif not (np.isfinite(place).all() and (place >= 0).all() and (place <= SIDE).all()):
-            self.message = f"the pit goes from 0 to {SIDE:g} m along x and y"
+            self.message = _OVER
+        elif not _is_inside(place):
+            self.message = _OUTSIDE
         elif self.dips and np.abs(place - self.state.places[self.dips - 1]).max() < _SAME_PLACE:
             self.message = f"dip {self.dips} was here"  # a double click, say: it costs nothing
         else:
@@ -135,19 +143,53 @@ class Session:
             is_day = self.level.name == "day"
             seed = random.randrange(2**32) if is_day else (self.seed + 1) % 2**32
         self._dig(seed)
+        self._own_file = None
         if (file := self._first_file) is not None:  # the game before stays in its own file
-            name = f"{file.stem}-{self.level.name}-{self.seed}{file.suffix}"
-            self.save_to = file.with_name(name)
+            self.save_to = self._unused(file.with_name(f"{file.stem}-{self._slug}{file.suffix}"))
         return self.message
 
+    def expect(self, x: float, y: float) -> str:
+        """The depth to expect at a place, or why nothing can be said of it."""
+        if self.is_over:
+            return _OVER
+        if not self.level.prediction:
+            return "this level predicts nothing"
+        if self.seen is None:
+            return "there is no dip yet to predict from"
+        return self.prediction(x, y) if _is_inside(np.array([x, y])) else _OUTSIDE
+
     def prediction(self, x: float, y: float) -> str:
-        """The depth to expect at a place, from the last dip's Taylor polynomial."""
+        """The depth to expect at a place, from the last dip's Taylor polynomial; "" if none is."""
         if not self.level.prediction or self.seen is None or self.is_over:
             return ""
         step = np.array([x, y]) - self.state.places[self.dips - 1]
         curved = self.seen.hessian if self.level.prediction == "quadratic" else None
         depth = predict(self.seen.depth, self.seen.jacobian, curved, step)
         return f"{self.level.prediction} prediction at ({x:.2f}, {y:.2f}): {float(depth):.2f} m"
+
+    def save(self) -> str:
+        """Write the game down as it stands: where it is saved anyway, or in a file of its own."""
+        if self.save_to is None and self._own_file is None:
+            self._own_file = self._unused(Path(f"sandpit-{self._slug}.json"))
+        file = self.save_to or self._own_file
+        assert file is not None
+        try:
+            save(self.transcript(), file)
+        except OSError as error:
+            self.message = f"not saved: {error.strerror}"
+        else:
+            self.message = f"saved as {file}"
+        return self.message
+
+    @property
+    def _slug(self) -> str:
+        return f"{self.level.name}-{self.seed}"
+
+    @staticmethod
+    def _unused(file: Path) -> Path:
+        """The file, or the first of ``-2``, ``-3`` and so on that is not there."""
+        numbered = (file.with_stem(f"{file.stem}-{k}") for k in itertools.count(2))
+        return next(name for name in itertools.chain([file], numbered) if not name.exists())
 
     def transcript(self) -> Transcript:
         """The game so far."""

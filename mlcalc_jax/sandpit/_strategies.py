@@ -130,7 +130,12 @@ def restarts(inner: Strategy | None = None) -> Strategy:
 
     A step of less than 0.05 m says that it is reached. The new place is the one of 64 drawn ones
     that is farthest from all dips so far.
+
+    Raises:
+        TypeError: what is no function.
     """
+    if inner is not None and not callable(inner):
+        raise TypeError(f"inner must be a strategy, got {inner!r}")
     return Partial(_restarts, hybrid() if inner is None else inner)
 
 

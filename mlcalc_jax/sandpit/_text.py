@@ -1,5 +1,6 @@
 """The game on a terminal, in plain sentences: for screen readers and pipes."""
 
+import io
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -18,7 +19,11 @@ quit      leave"""
 
 def play_text(session: Session, into: Iterable[str] | None = None, out: Any = None) -> int:
     """Play until the input ends or says quit; returns 0 if the last game was won, else 1."""
-    into, out = into or sys.stdin, out or sys.stdout
+    if into is None:
+        into = sys.stdin
+        if isinstance(into, io.TextIOWrapper):
+            into.reconfigure(errors="replace")  # what is no text is not understood, and no end
+    out = out or sys.stdout
 
     def say(text: str) -> None:
         print(text, file=out, flush=True)
@@ -55,7 +60,7 @@ def _answer(session: Session, words: list[str]) -> str:
     except ValueError:
         return f"not understood: {' '.join(words)}; help lists what is"
     if command == "?":
-        return session.prediction(x, y) or "this level predicts nothing, or there is no dip yet"
+        return session.expect(x, y)
     text = session.dip(x, y)
     return f"{text}\n{_end(session)}" if session.is_over and not was_over else text
 

@@ -1,5 +1,6 @@
 """The game on matplotlib's own events: the same in a window, in Jupyter and in a browser."""
 
+import textwrap
 from typing import Any
 
 import matplotlib.patheffects as effects
@@ -12,11 +13,12 @@ from ..plots._style import BLACK, BLUE, PURPLE, VERMILION, figure, lines, style
 from ._game import LAST
 from ._pit import BOTTOM, SIDE, TOP
 from ._session import TICKS, Session
-from ._transcript import save
 
 _SAND = "#F3E6C4"
 _ARROW = 0.15  # m on the map for 1 m per m
 _LONGEST_ARROW = 1.2
+_LEGIBLE = 0.13  # m between two dips that both can show their numbers
+_LINE = 118  # characters of the line below the map
 _ROOM = 0.25  # m: the ellipse is where the depth differs by so much, were there no slope
 _HALO: list[effects.AbstractPathEffect] = [effects.withStroke(linewidth=3, foreground="white")]
 _STEPS = {"left": (-1, 0), "right": (1, 0), "down": (0, -1), "up": (0, 1)}
@@ -79,7 +81,7 @@ class View:
         session = self.session
         practice = ", practice" if session.practice else ""
         self.title.set_text(f"Sandpit: {session.story}  (pit {session.name}{practice})")
-        self.line.set_text(session.message)
+        self.line.set_text(textwrap.fill(session.message, _LINE))
         bad = ("lost", "hurry", "no phone", "given up")
         self.line.set_color(VERMILION if any(b in session.message for b in bad) else BLACK)
         self.expected.set_text("")
@@ -125,6 +127,8 @@ class View:
             linestyle="none",
         )  # fmt: skip
         for k, place in enumerate(places):
+            if (np.abs(places[k + 1 :] - place) < _LEGIBLE).all(axis=1).any():
+                continue  # the number of a later dip would lie on this one; the table has both
             ax.annotate(
                 str(k + 1), tuple(place), (4, 4), textcoords="offset points", size=9, zorder=7,
                 path_effects=_HALO,
@@ -247,19 +251,10 @@ class View:
             session.next()
             self.cursor = np.full(2, SIDE / 2)
         elif key == "s":
-            self._save()
+            session.save()
         else:
             return
         self.draw()
-
-    def _save(self) -> None:
-        file = self.session.save_to or f"sandpit-{self.session.name.replace(' ', '-')}.json"
-        try:
-            save(self.session.transcript(), file)
-        except OSError as error:
-            self.session.message = f"not saved: {error.strerror}"
-        else:
-            self.session.message = f"saved as {file}"
 
 
 def show(level: str = "bowl", seed: int | None = None, *, practice: bool = False) -> View:

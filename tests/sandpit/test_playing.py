@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -260,8 +261,12 @@ def test_every_game_is_saved_in_a_file_of_its_own(
     session.next()
     session.dip(1, 1)
     assert sandpit.load(file).outcome == "FOUND"
+    again = sandpit.Session("bowl", 0, save_to=file)  # as if it was another day
+    again.next()
+    again.dip(2, 2)
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["won-bowl-1.json", "won-bowl-2.json", "won.json"]
+    assert names == ["won-bowl-1-2.json", "won-bowl-1.json", "won-bowl-2.json", "won.json"]
+    assert sandpit.load(folder / "won-bowl-1.json").moves == ((1, 1),)
     assert main(["--text", "--save", str(file)]) == 2
     assert "there already" in capsys.readouterr().err
     assert sandpit.load(file).outcome == "FOUND"
@@ -289,10 +294,69 @@ def test_a_game_that_cannot_be_saved_goes_on(
     player.press("s")
     assert player.view.line.get_text() == "saved as sandpit-bowl-0.json"
     assert sandpit.load("sandpit-bowl-0.json") == player.session.transcript()
+    player.click(2.0, 2.0)
+    player.press("s")
+    assert player.view.line.get_text() == "saved as sandpit-bowl-0.json"
+    another = sandpit.Session("bowl", 0)
+    assert another.save() == "saved as sandpit-bowl-0-2.json"
+    assert sandpit.load("sandpit-bowl-0.json") == player.session.transcript()
     player.session.save_to = tmp_path
     player.press("s")
     assert "not saved" in player.view.line.get_text()
     plt.close(player.view.figure)
+
+
+def test_all_that_a_dip_tells_is_on_the_figure(tmp_path: Path) -> None:
+    """Also beside a game that cannot be saved; and of two dips close by only one number is."""
+    player = Player("rocks", 0)
+    player.session.save_to = tmp_path / "nowhere" / ("x" * 40)
+    for x in (3.0, 3.05, 4.0):
+        player.click(x, 3.0)
+    player.session.message = "not saved: Permission denied; " + "uphill (+12.34, -10.12) m/m; " * 5
+    player.view.draw()
+    player.canvas.draw()
+    assert player.view.line.get_window_extent().x1 < player.view.figure.bbox.x1
+    assert player.view.line.get_window_extent().y0 > 0
+    below = player.view.map.xaxis.label.get_window_extent().y0
+    assert player.view.line.get_window_extent().y1 < below
+    numbers = {text.get_text() for text in player.view.map.texts if text is not player.view.help}
+    assert numbers == {"2", "3"}
+    plt.close(player.view.figure)
+
+
+def test_on_the_terminal_it_says_why_nothing_is_predicted() -> None:
+    """Each reason by its name; bytes that are no text do not end the game."""
+    out = io.StringIO()
+    bytes_in = io.TextIOWrapper(
+        io.BytesIO(b"? 1 1\n3 3\n? 9 9\n? nan 1\n\xff\xfe\n? 3.1 3\nreveal\n? 1 1\n"), "utf-8"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", bytes_in)
+        play_text(sandpit.Session("rocks", 0), None, out)
+    said = out.getvalue().splitlines()[2:]
+    assert said[0] == "there is no dip yet to predict from"
+    assert said[2] == said[3] == "the pit goes from 0 to 6 m along x and y"
+    assert said[4].startswith("not understood")
+    assert "prediction at (3.10, 3.00)" in said[5]
+    assert said[-1] == "the game is over: n for the next pit"
+    lines = io.StringIO("? 1 1\n")
+    play_text(sandpit.Session("blind", 0), lines, out := io.StringIO())
+    assert "this level predicts nothing" in out.getvalue()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes end in another way")
+def test_nobody_reads_on() -> None:
+    """As with ``| head``: no complaint."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "mlcalc_jax.sandpit", "--levels"],
+            stdout=write, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+    finally:
+        os.close(write)
+    assert (done.stderr, done.returncode) == (b"", 141)
 
 
 @pytest.mark.slow
