@@ -160,6 +160,17 @@ def count(name: str, value: Any, least: int = 1) -> int:
     return number
 
 
+_MOST_STEPS = 10**9  # what is counted in 32 bits, with room
+
+
+def steps(value: Any, least: int = 1, most: int = _MOST_STEPS) -> int:
+    """``value`` as how many steps to take at the most."""
+    number = count("steps", value, least)
+    if number > most:
+        raise ValueError(f"steps must be at most {most:,}, got {number:,}")
+    return number
+
+
 def float_params(params: Params, data: Any = None, name: str = "params") -> Params:
     """The parameters as floating arrays, no less precise than the floating leaves of ``data``.
 

@@ -38,6 +38,8 @@ from .losses import Poisson
 from .optimisers._levenberg_marquardt import damping_of
 from .transforms import Transform
 
+_MOST_STEPS = 10**6
+
 
 def fit(
     model: Model,
@@ -106,7 +108,8 @@ def fit(
             without bounds.
         linear: whether the model is linear in its parameters, and one QR factorisation solves it;
             found out unless said.
-        steps: the most to take, refused ones included.
+        steps: the most to take, refused ones included; at most a million, as each has a row in the
+            trace.
         tolerance: on the part of the residuals that the parameters can still reach, relative to
             their length; eps^(2/3) of the dtype unless given: 4e-11 in float64, 2e-5 in float32.
 
@@ -149,7 +152,7 @@ def fit(
         raise TypeError("a fit is computed in float32 or float64: convert the data")
     spec = freedom(start, fixed, transforms, tie)
     bounded = bounds_of(start, bounds)
-    steps = _check.count("steps", steps)
+    steps = _check.steps(steps, most=_MOST_STEPS)
     if tolerance is not None:
         _check.not_negative("tolerance", tolerance)
     _enough_points(problem, len(spec.free))

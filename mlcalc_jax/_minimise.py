@@ -82,7 +82,7 @@ def minimise(
             f"optimiser must be an optax.GradientTransformation, such as optax.adam(1e-2), "
             f"got {optimiser!r}"
         )
-    steps, every = _check.count("steps", steps, least=0), _check.count("every", every)
+    steps, every = _check.steps(steps, least=0), _check.count("every", every)
     for name, value in (("target", target), ("gradient_tolerance", gradient_tolerance)):
         if value is not None and isinstance(cost, SAMPLED):
             raise ValueError(

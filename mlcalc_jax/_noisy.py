@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from . import _check
 from ._problem import LeastSquares
-from ._random import as_key
+from ._random import as_key, as_leaf
 from ._types import AnyArray, ArrayLike, Cost, Params
 
 
@@ -44,7 +44,7 @@ class Noisy:
         if not callable(self.cost):
             raise TypeError(f"cost must be a function params -> scalar, got {self.cost!r}")
         _check.not_negative("noise", self.noise)
-        as_key(self.key)
+        object.__setattr__(self, "key", as_leaf(self.key))
 
     def __call__(self, params: Params) -> Float[AnyArray, ""]:
         """The cost without noise."""
@@ -62,7 +62,7 @@ class Noisy:
 
     def seeded(self, key: Any) -> "Noisy":
         """The same with another key."""
-        return Noisy.tree_unflatten(None, (self.cost, self.noise, key))
+        return Noisy.tree_unflatten(None, (self.cost, self.noise, as_leaf(key)))
 
     def first_order(self) -> None:
         """Nothing is carried from step to step."""

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 from . import _check
 from ._pointwise import is_pointwise
 from ._precision import holds_tracer, in_precision_of
-from ._random import as_key
+from ._random import as_key, as_leaf
 from ._types import AnyArray, ArrayLike, Model, Params
 from .losses import NAMED, Poisson
 
@@ -354,7 +354,7 @@ class Minibatches:
         if self.problem.loss is not None or self.problem.cholesky is not None:
             raise ValueError("minibatches are for independent residuals that cost their square")
         object.__setattr__(self, "size", _check.count("size", self.size))
-        as_key(self.key)
+        object.__setattr__(self, "key", as_leaf(self.key))
         points = self.problem.y.shape[-1] if jnp.ndim(self.problem.y) else 1
         if self.size > points:
             raise ValueError(f"size must be at most the {points} points, got {self.size}")
@@ -381,7 +381,7 @@ class Minibatches:
 
     def seeded(self, key: Any) -> "Minibatches":
         """The same with another key."""
-        return Minibatches.tree_unflatten(self.size, (self.problem, key))
+        return Minibatches.tree_unflatten(self.size, (self.problem, as_leaf(key)))
 
     def first_order(self) -> Array:
         """The order of the points in the first epoch."""

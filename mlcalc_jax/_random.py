@@ -30,5 +30,16 @@ def as_key(seed_or_key: Any) -> Array:
     raise _neither(seed_or_key)
 
 
+def as_leaf(seed_or_key: Any) -> Any:
+    """The same as it can be an argument of compiled code, where bare integers have 32 bits.
+
+    Raises:
+        TypeError, ValueError: those of :func:`as_key`.
+    """
+    key = as_key(seed_or_key)
+    is_long = isinstance(seed_or_key, int) and not -(2**31) <= seed_or_key < 2**31
+    return key if is_long else seed_or_key
+
+
 def _neither(value: Any) -> TypeError:
     return TypeError(f"key must be a whole-number seed or a key of jax.random, got {value!r}")

@@ -803,6 +803,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"method": "newton"}, TypeError, "optimiser must be"),
     ({"method": optax.adam(1.0), "bounds": {"mu": (-1, 1)}}, ValueError, "bounds need"),
     ({"steps": 0}, ValueError, "steps must be at least 1"),
+    ({"steps": 2**33}, ValueError, "steps must be at most 1,000,000, got 8,589,934,592"),
     ({"tolerance": -1.0}, ValueError, "tolerance must be finite and not negative"),
     ({"nan_policy": "propagate"}, ValueError, "nan_policy must be"),
     ({"y_covariance": np.eye(3)}, ValueError, "y_covariance must be a square matrix"),

@@ -1,6 +1,7 @@
 """The descent: its reference run, its rows, how it ends, and what it does under JAX."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -541,6 +542,7 @@ BAD: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("steps 2.5", {"steps": 2.5}, TypeError, "steps must be a whole number, got 2.5"),
     ("steps True", {"steps": True}, TypeError, "steps must be a whole number, got True"),
     ("every 0", {"every": 0}, ValueError, "every must be at least 1, got 0"),
+    ("steps", {"steps": 2**33}, ValueError, "steps must be at most 1,000,000,000, got 8,589,"),
     ("every 1.5", {"every": 1.5}, TypeError, "every must be a whole number"),
     ("empty", {"params": {}}, ValueError, "params holds no parameter"),
     ("None", {"params": None}, ValueError, "params holds no parameter"),
@@ -579,6 +581,23 @@ def test_parameter_the_model_does_not_know(wrap: Any) -> None:
     problem = wrap(mc.LeastSquares(mc.models.line, np.arange(4.0), np.arange(4.0)))
     with pytest.raises(ValueError, match=r"line does not use params\['extra'\]\[0\]"):
         mc.minimise(problem, {**LINE, "extra": (1.0,)}, DESCENT, 2)
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_seeds_of_64_bits(double: bool) -> None:
+    """Of 2^31 and more, which bare integers in compiled code cannot hold: as the key they make."""
+    x = np.arange(4.0, dtype=np.float64 if double else np.float32)
+    problem = mc.LeastSquares(mc.models.line, x, x)
+    for seed in (2**31, -(2**40), 2**63 - 1):
+        for make in (partial(mc.Noisy, problem, 0.1), partial(mc.Minibatches, problem, 2)):
+            with jax.enable_x64(double):
+                key = jax.random.key(seed)
+                paths = [
+                    mc.minimise(seen, LINE, DESCENT, 3)
+                    for seen in (make(seed), make(key), make().seeded(seed))
+                ]
+            for path in paths[1:]:
+                np.testing.assert_array_equal(path.cost, paths[0].cost)
 
 
 def test_a_spike_at_the_end_is_no_divergence() -> None:

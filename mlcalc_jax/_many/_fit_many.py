@@ -129,7 +129,7 @@ def fit_many(
     given = (model, params, x, y, sigma, mask, loss, bounds, fixed, steps, tolerance)
     if holds_tracer((given, getattr(loss, "rho", None))):
         raise TypeError("fit_many takes arrays of numbers; inside jit or vmap use fit")
-    steps = _check.count("steps", steps)
+    steps = _check.steps(steps)
     if tolerance is not None:
         _check.positive("tolerance", tolerance)
         if np.ndim(tolerance):

@@ -125,7 +125,7 @@ def compare(
     if tolerance >= 1:
         raise ValueError(f"tolerance must be below 1, where the start lies, got {tolerance}")
     rules = Rules(
-        steps=_check.count("steps", steps),
+        steps=_check.steps(steps),
         rates=rates,
         trials=trials,
         quasi_random=quasi_random,

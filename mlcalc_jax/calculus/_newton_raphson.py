@@ -82,7 +82,7 @@ def newton_raphson(f: Callable[[Any], Any], x0: ArrayLike | complex, steps: int 
     """
     if not callable(f):
         raise TypeError(f"f must be a function, got {f!r}")
-    steps = _check.count("steps", steps)
+    steps = _check.steps(steps)
     start = _start(x0)
     data = start.real if _check.is_concrete(start) else start
     return computed(data, lambda: _search(f, jnp.asarray(start), steps))
