@@ -62,6 +62,8 @@ def input_errors() -> Iterator[None]:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise InputError(f"{where}{error.strerror or error}") from error
+    except MemoryError as error:
+        raise InputError(f"not enough memory: {error}") from error
 
 
 class Run:

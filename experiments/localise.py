@@ -65,8 +65,9 @@ def experiment(config: Config, run: Run) -> str | None:
     frames = min(config.frames, 500) if config.quick else config.frames
     rng = np.random.default_rng(config.seed)
     run.doing("rendering the movie")
-    truth = molecules(rng, config, frames)
-    movie = rendered(rng, config, frames, truth)
+    with input_errors():
+        truth = molecules(rng, config, frames)
+        movie = rendered(rng, config, frames, truth)
     run.doing("finding the spots")
     frame, row, column = spots(movie, config)
     if not (frame.size and truth.x.size):

@@ -24,9 +24,12 @@ def traceable(name: str) -> Iterator[None]:
 
     Raises:
         TypeError: the function computes with NumPy or ``math``, or branches on its argument.
+        ValueError: it asks for a key that its argument does not have.
     """
     try:
         yield
+    except KeyError as missing:
+        raise ValueError(f"{name} asks for {missing}, which is not given") from missing
     except jax.errors.TracerBoolConversionError as error:
         raise TypeError(
             f"{name} must not branch on its argument (if, and, while): write jnp.where"

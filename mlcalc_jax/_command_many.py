@@ -167,7 +167,7 @@ def _array(file: Path) -> Any:
     try:
         return zarr.open_array(file, mode="r")
     except Exception as error:
-        raise ValueError(f"{file.name} is neither a .npy file nor a Zarr array") from error
+        raise ValueError(f"{file.name or file} is neither a .npy file nor a Zarr array") from error
 
 
 def _memory_map(file: Path) -> np.ndarray:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import _check
-from ._fit import fit
+from ._fit import MOST_STEPS, fit
 from ._path import Status
 from ._problem import hashed
 from ._result import Fit
@@ -78,9 +78,10 @@ def curve_fit(
         those of MINPACK's factorisation (``fjac``, ``ipvt``, ``qtf``) are not there.
 
     Raises:
-        ValueError: unsuitable input, as from :func:`mlcalc_jax.fit`.
+        ValueError: unsuitable input, as from :func:`mlcalc_jax.fit`; a model that fails, or that
+            computes with NumPy.
         RuntimeError: the fit did not converge.
-        TypeError: an unusable model.
+        TypeError: data that are not real numbers, a ``loss`` that is a function of one's own.
     """
     if p0 is None:
         p0 = _between(bounds, _number_of_parameters(f))
@@ -104,7 +105,7 @@ def curve_fit(
         bounds=_pair(bounds),
         nan_policy=policy,
         loss=_loss(loss, f_scale),
-        steps=_check.count("maxfev", maxfev or max_nfev or 1000),
+        steps=min(_check.count("maxfev", maxfev or max_nfev or 1000), MOST_STEPS),
     )
     status = Status(int(result.status))
     if not (status.has_converged or status == Status.SINGULAR):

@@ -19,7 +19,7 @@ from ._linear import cost_and_curvature
 from ._linearity import is_linear
 from ._minimise import checked_cost, minimise
 from ._packing import Scalars, packed, scalars
-from ._parameters import Freedom, bounds_of, freedom
+from ._parameters import Freedom, bounds_of, freedom, into_bounds
 from ._path import Status
 from ._precision import double, holds_double, holds_tracer, is_any_traced, is_tracing
 from ._problem import LeastSquares, hashed, model_name
@@ -38,7 +38,7 @@ from .losses import Poisson
 from .optimisers._levenberg_marquardt import damping_of
 from .transforms import Transform
 
-_MOST_STEPS = 10**6
+MOST_STEPS = 10**6
 
 
 def fit(
@@ -79,7 +79,8 @@ def fit(
     Args:
         model: a pure function ``f(params, x) -> y``. What else it reads, a global, an attribute or
             an array that it closes over, counts as it was when the model was compiled.
-        params: the start, any pytree of real numbers; None asks the model for its own guess.
+        params: the start, any pytree of real numbers; None asks the model for its own guess,
+            of which bounds take the nearest value that they allow.
         x: an array, or a pytree of arrays for several predictors; points along the last axis. A
             list of plain numbers is an array.
         y: the response, in the shape the model returns.
@@ -118,12 +119,12 @@ def fit(
         ``report()``.
 
     Raises:
-        TypeError: a model that cannot be called, data or parameters that are not real numbers of at
-            least single precision.
+        TypeError: a model that cannot be called, data or parameters that are not real numbers, all
+            of them of half a precision.
         ValueError: fewer points than free parameters, NaN or infinity in the data or the start,
             a masked array that masks something, ``sigma <= 0``, a start outside its bounds, a low
             bound above its high one, an unknown name, a parameter the model does not use, a model
-            that returns another shape than ``y`` or complex numbers.
+            that fails, computes with NumPy, or returns another shape than ``y`` or complex numbers.
     """
     if nan_policy not in ("raise", "omit"):
         raise ValueError(f'nan_policy must be "raise" or "omit", got {nan_policy!r}')
@@ -143,16 +144,17 @@ def fit(
         sets, y_covariance = _without_nan(sets, y_covariance)
     x, y, sigma, mask = sets[0] if local is None else end_to_end(sets)
     problem = LeastSquares(model, x, y, sigma, mask, loss, y_covariance)
-    if params is None:
-        params = _guessed(model, problem)
     data = jax.tree.leaves(problem)
-    start = _check.float_params(params, data)
+    if params is None:
+        start = into_bounds(_check.float_params(_guessed(model, problem), data), bounds)
+    else:
+        start = _check.float_params(params, data)
     numbers = jax.tree.leaves(start)
     if min([leaf.dtype.itemsize for leaf in numbers]) < 4:
         raise TypeError("a fit is computed in float32 or float64: convert the data")
     spec = freedom(start, fixed, transforms, tie)
     bounded = bounds_of(start, bounds)
-    steps = _check.steps(steps, most=_MOST_STEPS)
+    steps = _check.steps(steps, most=MOST_STEPS)
     if tolerance is not None:
         _check.not_negative("tolerance", tolerance)
     _enough_points(problem, len(spec.free))

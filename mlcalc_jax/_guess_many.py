@@ -68,7 +68,9 @@ def growths(x: Any, y: Any, mask: Any) -> Starts:
 def power_laws(x: Any, y: Any, mask: Any) -> Starts:
     """The best of a grid of powers for each row of y, on the points with x > 0."""
     x = _axis(x, y)
-    has_log = x > 0
+    has_log = np.isfinite(x) & (x > 0)
+    if mask is not None and mask.ndim == 1:
+        has_log &= mask
     if not has_log.any():
         return {"amplitude": np.nanmean(y, axis=1), "exponent": np.zeros(len(y))}
     mask = None if mask is None else mask[..., has_log]
@@ -77,10 +79,9 @@ def power_laws(x: Any, y: Any, mask: Any) -> Starts:
 
 def lines(x: Any, y: Any, mask: Any) -> Starts:
     """The least-squares line of each row of y, from which a fit with any loss sets out."""
-    x = _axis(x, y)
+    (x,), y, counts = _counting([_axis(x, y)], y, mask)
     first, span = extent(x)
     z = (x - first) / span
-    counts = np.isfinite(y) if mask is None else np.isfinite(y) & mask
     weights = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     y = np.where(counts, y, 0).astype(float)
     z_mean, y_mean = weights @ z, (weights * y).sum(axis=1)
@@ -127,41 +128,95 @@ def _best_of_each(make: Callable[[Axes], Grid], x: Any, y: Any, mask: Any) -> St
     """The best row of a grid for each row of y, with its linear parameters.
 
     Last bits depend on how a row's sums are computed, and so does its choice between like shapes.
-    Rows that count all points, or those of one mask for all, are therefore computed in one way, and
-    those with points of their own to count in another, whatever the other rows are.
+    Rows that count all points, or those of one mask for all, are therefore computed in one way,
+    those with points of their own to count in another, and those that count so little of x that
+    the grid is too coarse for them by a grid of their own, whatever the other rows are.
     """
-    from scipy import sparse  # here: SciPy takes its time to import
-
-    axes = [_axis(axis, y) for axis in x]
-    shared = np.ones(y.shape[1], bool) if mask is None or mask.ndim == 2 else mask
-    counts = np.isfinite(y) if mask is None else np.isfinite(y) & mask
-    own = np.flatnonzero((counts != shared).any(axis=1))
+    axes, y, counts = _counting([_axis(axis, y) for axis in x], y, mask)
+    own = np.flatnonzero(~counts.all(axis=1))
     y, counts = np.where(counts, y, 0), counts[own]
-    if y.shape[1] > CELLS:
-        # Sums over cells of neighbours, and how many there are in each.
-        cell = cells_of(axes)
-        into = sparse.csr_array(
-            (np.ones(cell.size, y.dtype), (np.arange(cell.size), cell)), (cell.size, max(cell) + 1)
-        )
-        axes = [np.bincount(cell, axis) / np.bincount(cell) for axis in axes]
-        y, counts, shared = y @ into, counts.astype(y.dtype) @ into, np.bincount(cell, shared)
-    grid = make(axes)
+    tried = _Tried(make, axes, y.dtype)
     best = np.zeros((3, len(y)))
-    step = max(1, _PRODUCTS // len(grid.shapes))
     if len(own) < len(y):
+        step = max(1, _PRODUCTS // len(tried.grid.shapes))
         for k in range(0, len(y), step):
-            best[:, k : k + step] = _bests(grid, y[k : k + step], shared.astype(float))
+            best[:, k : k + step] = tried.bests(y[k : k + step])
     for k in range(0, len(own), _ROWS):
         some = np.resize(np.arange(k, min(k + _ROWS, len(own))), _ROWS)  # so all sums are of a size
-        best[:, own[some]] = _bests(grid, y[own[some]], counts[some])
-    row, height, offset = best
-    row = row.astype(int)
-    starts = {name: values[row] for name, values in grid.numbers.items()}
-    if grid.height:
-        starts[grid.height] = height * np.broadcast_to(grid.factor, len(grid.shapes))[row]
-    if grid.offset:
-        starts[grid.offset] = offset
+        best[:, own[some]] = tried.bests(y[own[some]], counts[some])
+    starts = tried.starts(best)
+    alike: dict[bytes, list[int]] = {}
+    for row in np.flatnonzero(_is_part(axes, counts)).tolist():
+        alike.setdefault(counts[row].tobytes(), []).append(row)
+    for rows in alike.values():
+        here = counts[rows[0]]
+        part = _Tried(make, [axis[here] for axis in axes], y.dtype)
+        for k in own[rows]:
+            for name, value in part.starts(part.bests(y[k, here][None])).items():
+                starts[name][k] = value[0]
     return starts
+
+
+def _counting(axes: Axes, y: Any, mask: Any) -> tuple[Axes, Any, Any]:
+    """The points that may count, of one mask for all and finite x, and which of them do for each.
+
+    Where there is none they are of no consequence, and any will do.
+    """
+    may = np.logical_and.reduce([np.isfinite(axis) for axis in axes])
+    if mask is not None and mask.ndim == 1:
+        may, mask = may & mask, None
+    if not may.any():
+        return [np.arange(float(y.shape[1])) for _ in axes], y, np.zeros(y.shape, bool)
+    if not may.all():
+        axes, y = [axis[may] for axis in axes], y[:, may]
+        mask = None if mask is None else mask[:, may]
+    return axes, y, np.isfinite(y) if mask is None else np.isfinite(y) & mask
+
+
+def _is_part(axes: Axes, counts: Any) -> Any:
+    """Which rows count some points, and these along less than half of an axis."""
+    is_part = np.zeros(len(counts), bool)
+    for axis in axes:
+        at = np.broadcast_to(axis, counts.shape)
+        low = np.min(at, axis=1, where=counts, initial=np.inf)
+        high = np.max(at, axis=1, where=counts, initial=-np.inf)
+        is_part |= high - low < np.ptp(axis) / 2
+    return is_part & counts.any(axis=1)
+
+
+class _Tried:
+    """A grid on some points, or on cells of neighbours where they are many."""
+
+    def __init__(self, make: Callable[[Axes], Grid], axes: Axes, dtype: Any) -> None:
+        from scipy import sparse  # here: SciPy takes its time to import
+
+        self.into, self.count = None, np.ones(axes[0].size)
+        if axes[0].size > CELLS:
+            # Sums over cells of neighbours, and how many there are in each.
+            cell = cells_of(axes)
+            self.count = np.bincount(cell).astype(float)
+            ones = np.ones(cell.size, dtype), (np.arange(cell.size), cell)
+            self.into = sparse.csr_array(ones, (cell.size, self.count.size))
+            axes = [np.bincount(cell, axis) / self.count for axis in axes]
+        self.grid = make(axes)
+
+    def bests(self, y: Any, counts: Any = None) -> np.ndarray:
+        """Row, height and offset of the best shape for each row of y, 0 where it does not count."""
+        if self.into is not None:
+            y = y @ self.into
+            counts = None if counts is None else counts.astype(y.dtype) @ self.into
+        return np.stack(_bests(self.grid, y, self.count if counts is None else counts))
+
+    def starts(self, best: np.ndarray) -> Starts:
+        """The parameters of the best shapes."""
+        grid, (row, height, offset) = self.grid, best
+        row = row.astype(int)
+        starts = {name: values[row] for name, values in grid.numbers.items()}
+        if grid.height:
+            starts[grid.height] = height * np.broadcast_to(grid.factor, len(grid.shapes))[row]
+        if grid.offset:
+            starts[grid.offset] = offset
+        return starts
 
 
 def _bests(grid: Grid, y: Any, count: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

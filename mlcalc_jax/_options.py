@@ -1,9 +1,10 @@
 """What the commands share: exit codes, and what their options mean."""
 
 import csv
+import functools
 import importlib.util
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,22 @@ def model_of(name: str) -> Callable[..., Any]:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{file} fails: {type(error).__name__}: {error}") from error
     model = getattr(module, function, None)
     if not callable(model):
         raise ValueError(f"{file} has no function {function!r}")
-    return model
+
+    @functools.wraps(model)
+    def said(params: Any, x: Any) -> Any:
+        try:
+            return model(params, x)
+        except (ValueError, TypeError, KeyError, NotImplementedError):
+            raise  # of which what calls it makes a sentence
+        except Exception as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+
+    return said
 
 
 def named_models() -> dict[str, Callable[..., Any]]:
@@ -74,13 +85,14 @@ def numbers(option: str, text: str) -> dict[str, float | list[float]]:
                 f"--{option} must be NAME=VALUE,..., or NAME=VALUE:VALUE:... for a vector, "
                 f"got {part!r}"
             ) from None
+        _once(option, name.strip(), found)
         found[name.strip()] = [first, *more] if more else first
     return found
 
 
 def limits(text: str) -> dict[str, tuple[float | None, float | None]]:
     """``NAME=LOW:HIGH,...``, either may be left out."""
-    bounds = {}
+    bounds = dict[str, tuple[float | None, float | None]]()
     for part in text.split(","):
         name, _, pair = part.partition("=")
         low, colon, high = pair.partition(":")
@@ -90,5 +102,11 @@ def limits(text: str) -> dict[str, tuple[float | None, float | None]]:
             ends = []
         if not colon or not ends:
             raise ValueError(f"--bounds must be NAME=LOW:HIGH,..., got {part!r}")
+        _once("bounds", name.strip(), bounds)
         bounds[name.strip()] = (ends[0], ends[1])
     return bounds
+
+
+def _once(option: str, name: str, found: Collection[str]) -> None:
+    if name in found:
+        raise ValueError(f"--{option} names {name!r} twice")

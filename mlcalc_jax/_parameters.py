@@ -181,6 +181,20 @@ def bounds_of(start: Params, bounds: Any) -> tuple[np.ndarray, np.ndarray] | Non
     return low, high
 
 
+def into_bounds(start: Params, bounds: Any) -> Params:
+    """A start that nobody gave, moved to the nearest bound where it lies outside."""
+    if bounds is None:
+        return start
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    _collect(start, bounds, "params", pairs)
+    leaves, treedef = jax.tree.flatten(start)
+    moved = [
+        np.clip(leaf, low, high).astype(leaf.dtype)
+        for leaf, (low, high) in zip(leaves, pairs, strict=True)
+    ]
+    return jax.tree.unflatten(treedef, moved)
+
+
 def names_of(params: Params) -> list[str]:
     """What to call each number: ``mu``, ``coefficients[2]``, ``[0]`` in a bare array."""
     names = []

@@ -239,6 +239,8 @@ def wrong_files(folder: Path) -> None:
     (folder / "pickled.npy").write_bytes(pickle.dumps([1.0]))
     (folder / "several.npy").write_bytes((folder / "truth.npz").read_bytes())
     (folder / "loop").symlink_to("loop")
+    (folder / "ends.py").write_text("raise SystemExit(3)")
+    (folder / "fails.py").write_text("def model(params, x):\n    return unknown(params, x)\n")
 
 
 @pytest.mark.parametrize(
@@ -255,6 +257,11 @@ def wrong_files(folder: Path) -> None:
         ([*SPOTS, "--start", "x0=4"], "asks for a parameter 'y0'; params has ['x0']"),
         ([*SPOTS, "--fixed", "mu"], "fixed names 'mu'"),
         ([*SPOTS, "--bounds", "sigma=2"], "--bounds must be NAME=LOW:HIGH"),
+        ([*SPOTS, "--bounds", "sigma=1:,sigma=:2"], "--bounds names 'sigma' twice"),
+        ([*SPOTS, "--start", "x0=4,x0=5"], "--start names 'x0' twice"),
+        ([*SPOTS[:3], "ends.py:model"], "ends.py fails: SystemExit: 3"),
+        ([*SPOTS[:3], "fails.py:model", "--start", "a=1"], "name 'unknown' is not defined"),
+        (["fit-many", ".", *SPOTS[2:]], ". is neither a .npy file nor a Zarr array"),
         ([*SPOTS, "--steps", "0"], "steps"),
         ([*SPOTS, "--sigma", "time.npy"], "takes no sigma"),
         ([*SPOTS, "--out", "time.npy/a.zarr"], "time.npy is a file"),

@@ -289,6 +289,22 @@ def test_a_function_that_cannot_be_traced(call: Any) -> None:
             call(f)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda f: mc.gradient(f, {"x": 1.0}),
+        lambda f: mc.minimise(f, {"x": 1.0}, mc.steepest_descent(0.1), 2),
+        lambda f: mc.critical_points(f, {"x": (-1, 1)}),
+        lambda f: mc.plots.contour(f, x=("x", -1, 1), y=("z", -1, 1)),
+        lambda f: mc.plots.gradient_field(f, x=("x", -1, 1), y=("z", -1, 1)),
+    ],
+)
+def test_a_coordinate_that_is_missing(call: Any) -> None:
+    """The error names it."""
+    with pytest.raises(ValueError, match="asks for 'y', which is not given"):
+        call(lambda p: p["x"] ** 2 + p["y"] ** 2)
+
+
 def test_a_function_that_branches() -> None:
     """An ``if`` on the value: the error says what to write."""
     for call in (lambda f: mc.taylor(f, 0.5, 2), lambda f: mc.check_gradient(f, 0.5)):

@@ -221,6 +221,26 @@ def test_profiles_do_not_depend_on_what_is_tied() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("bounds", [{"rate": (None, 1.0)}, {"rate": (3.0, None)}])
+def test_a_guess_is_moved_within_bounds(bounds: Any) -> None:
+    """Outside fact: SciPy's minimum within the same bounds, from a start that is inside them."""
+    x = np.linspace(0, 4, 40)
+    y = 2 * np.exp(-1.2 * x) + 0.3
+    found = mc.fit(mc.models.exponential_decay, None, x, y, bounds=bounds)
+    low, high = bounds["rate"]
+    ends = [-np.inf, -np.inf, -np.inf if low is None else low], [
+        np.inf, np.inf, np.inf if high is None else high
+    ]  # fmt: skip
+    known = optimize.curve_fit(
+        lambda x, a, c, k: a * np.exp(-k * x) + c, x, y, [1, 0, low or high], bounds=ends
+    )[0]
+    assert_allclose([found.params[name] for name in ("amplitude", "offset", "rate")], known,
+                    rtol=1e-5)  # fmt: skip
+    start = {"amplitude": 1.0, "offset": 0.0, "rate": 2.0}
+    with pytest.raises(ValueError, match=r"rate starts at 2.0, outside its bounds"):
+        mc.fit(mc.models.exponential_decay, start, x, y, bounds=bounds)
+
+
 def test_profile_of_a_tied_parameter_within_bounds() -> None:
     """Outside fact: SciPy's SLSQP, under the same constraint, finds the rise that is wanted."""
     start = {"area": 2.0, "mu": 0.3, "sigma": 0.8, "shift": 0.2}

@@ -57,6 +57,50 @@ def test_a_full_mask_is_no_mask(case: Case) -> None:
         assert_allclose(one[name], other[name], rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("points", [64, 400])
+@every_model
+def test_masked_points_are_as_cut(case: Case, points: int) -> None:
+    """Outside fact: the data without them, be they masked for all or a window of each row's own."""
+    x, y, _ = simulated(case, points)
+    guess = case.model.guess_many
+    is_image = isinstance(x, tuple)
+    first = x[0] if is_image else x
+    across = (first > 2) & (first < 6)
+    for hidden in (None, np.nan, np.inf, -999.0, 1e6):
+        shown = [np.where(across, axis, axis if hidden is None else hidden)
+                 for axis in (x if is_image else [x])]  # fmt: skip
+        cut = [axis[across] for axis in shown]
+        given, known = (tuple(shown), tuple(cut)) if is_image else (shown[0], cut[0])
+        expected = guess(known, y[:, across], None)
+        for name, values in guess(given, y, across).items():
+            assert_array_equal(values, expected[name])
+    narrow = (first[None] > 1 + np.linspace(0, 5, 20)[:, None]) & (
+        first[None] < 4 + np.linspace(0, 5, 20)[:, None]
+    )
+    found = guess(x, y[:20], narrow)
+    for row, here in enumerate(narrow):
+        known = tuple(axis[here] for axis in x) if is_image else x[here]
+        alone = guess(known, y[row : row + 1, here], None)
+        for name, values in found.items():
+            assert_allclose(values[row], alone[name][0], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("hidden", [np.nan, np.inf, -np.inf, 1e6])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.model.__name__)
+def test_fits_beside_masked_places(case: Case, hidden: float) -> None:
+    """Outside fact: the fits of the data without what is masked."""
+    x, y, _ = simulated(case, 64)
+    axes = x if isinstance(x, tuple) else (x,)
+    wide = tuple(np.append(axis, np.full(9, hidden)) for axis in axes)
+    given = wide if isinstance(x, tuple) else wide[0]
+    padded = np.append(y, np.zeros((FITS, 9)), axis=1)
+    mask = np.arange(73) < 64
+    known = mc.fit_many(case.model, None, x, y)
+    for masks in (mask, np.tile(mask, (FITS, 1))):
+        found = mc.fit_many(case.model, None, given, padded, mask=masks)
+        assert np.mean(found.cost <= known.cost * (1 + 1e-6) + 1e-12) >= 0.99
+
+
 @every_model
 def test_rows_do_not_know_of_each_other(case: Case) -> None:
     """Also beside rows that are masked, constant, zero or huge."""

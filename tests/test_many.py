@@ -4,6 +4,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -491,12 +492,36 @@ def test_data_of_any_kind(dtype: str) -> None:
         assert_array_equal(found.cost, plain.cost)
 
 
+def test_extended_precision_is_refused(tmp_path: Path) -> None:
+    """From the disk as from memory: it would be rounded without a word."""
+    y = np.ones((3, 25), np.longdouble)
+    np.save(tmp_path / "y.npy", y)
+    for data in (y, np.load(tmp_path / "y.npy", mmap_mode="r")):
+        with pytest.raises(TypeError, match="double precision at most"):
+            mc.fit_many(mc.models.line, {"slope": 1.0, "intercept": 0.0}, X, data)
+
+
+def test_x_that_can_be_read_in_two_ways() -> None:
+    """Two fits and two predictors: refused with a start, and without."""
+
+    @mc.models.starts_from(lambda x, y: {"a": 1.0})
+    def plane(params: Any, x: Any) -> Any:
+        return params["a"] * (x if x.ndim == 1 else x[0] + x[1])
+
+    for start in ({"a": 1.0}, None):
+        with pytest.raises(ValueError, match="can be that of each fit or that of one"):
+            mc.fit_many(plane, start, np.ones((2, 30)), np.ones((2, 30)))
+
+
 def test_masked_arrays_are_refused() -> None:
     """What they mask would be fitted with the rest: a mask is given as one."""
     y = np.ma.masked_greater(100 * peaks(3)[0], 50)
     start = {"slope": 1.0, "intercept": 0.0}
     with pytest.raises(ValueError, match="y is a masked array"):
         mc.fit_many(mc.models.line, start, X, y)
+    held = np.ma.array([True, False, False], mask=[True, False, False])
+    with pytest.raises(ValueError, match=r"fixed\['slope'\] is a masked array"):
+        mc.fit_many(mc.models.line, start, X, y.data, fixed={"slope": held})
     with pytest.raises(ValueError, match="mask is a masked array"):
         mc.fit_many(mc.models.line, start, X, y.data, mask=y < 40)
     mask = ~np.ma.getmaskarray(y)

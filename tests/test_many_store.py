@@ -5,6 +5,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,73 @@ def test_other_settings_are_refused(tmp_path: Path, options: dict[str, Any], nam
         run(**first | options)
 
 
+def test_what_is_not_ours_stays(tmp_path: Path) -> None:
+    """A folder that is refused, one beside the results; only what a killed run left goes."""
+    theirs = tmp_path / "Downloads" / "deep" / "film.iso.partial"
+    beside = tmp_path / ".Downloads.2024" / "thesis.txt"
+    half_made = tmp_path / ".a.zarr.7" / "params" / "zarr.json"
+    for file in (theirs, beside, half_made):
+        file.parent.mkdir(parents=True)
+        file.write_text("mine")
+    with pytest.raises(ValueError, match="was not written by fit_many"):
+        fitted(tmp_path / "Downloads", resume=True)
+    fitted(tmp_path / "a.zarr")
+    whole = files(tmp_path / "a.zarr")
+    assert theirs.read_text() == beside.read_text() == "mine"
+    assert not half_made.parent.parent.exists()
+    (tmp_path / "a.zarr" / "status" / "c" / "1.7f.partial").write_text("half")
+    fitted(tmp_path / "a.zarr", resume=True)
+    assert files(tmp_path / "a.zarr") == whole
+
+
+def test_a_path_by_way_of_nowhere(tmp_path: Path) -> None:
+    """It is where the results are written, and read again."""
+    found = fitted(tmp_path / "nowhere" / ".." / "a.zarr")
+    assert len(found.status[:]) == FITS
+    assert (tmp_path / "a.zarr").is_dir()
+
+
+def test_another_guess_is_refused(tmp_path: Path) -> None:
+    """The same model from other starts: its group would hold two kinds of fits."""
+
+    def guessing(frequency: float) -> Any:
+        @mc.models.starts_from(lambda x, y: {"amplitude": 1.0, "frequency": frequency})
+        def wave(params: Any, x: Any) -> Any:
+            return params["amplitude"] * jnp.sin(params["frequency"] * x)
+
+        return wave
+
+    y = np.random.default_rng(0).normal(size=(20, 25)) + np.sin(3 * X)
+    mc.fit_many(guessing(3.1), None, X, y, out=tmp_path / "a.zarr")
+    mc.fit_many(guessing(3.1), None, X, y, out=tmp_path / "a.zarr", resume=True)
+    with pytest.raises(ValueError, match=r"guess of 'frequency': \[3.1, .*\], and not \[9, "):
+        mc.fit_many(guessing(9.0), None, X, y, out=tmp_path / "a.zarr", resume=True)
+
+
+def test_products_of_large_matrices_carried_on_with(tmp_path: Path) -> None:
+    """Their last bits depend on where in a block a fit lies; still the same, bit for bit."""
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(0, 0.05, (37, 37)) + np.eye(37)
+    x = np.linspace(0, 4, 37)
+    rates, heights = rng.uniform(0.3, 3, (2000, 1)), rng.uniform(1, 3, (2000, 1))
+    y = heights * np.exp(-rates * x) + rng.normal(0, 0.05, (2000, 37))
+
+    def blurred(params: Any, x: Any) -> Any:
+        decay = params["a"] * jnp.exp(-params["k"] * x)
+        return jnp.asarray(mixing, x.dtype) @ decay + params["c"]
+
+    def stop(done: int, of: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    go = partial(mc.fit_many, blurred, {"a": 2.0, "k": 1.0, "c": 0.1}, x, y)
+    go(out=tmp_path / "whole.zarr")
+    with pytest.raises(KeyboardInterrupt):
+        go(out=tmp_path / "cut.zarr", progress=stop)
+    go(out=tmp_path / "cut.zarr", resume=True)
+    assert files(tmp_path / "cut.zarr") == files(tmp_path / "whole.zarr")
+
+
 def test_numbers_that_json_has_not(tmp_path: Path) -> None:
     """A start that is not finite, and a bound that is none, are themselves the next time."""
     for _ in range(2):
@@ -169,6 +237,8 @@ def test_what_another_program_needs(tmp_path: Path) -> None:
         (("a", ".."), r"'\.\.'"),
         (("a", "b/zarr.json"), r"'b/zarr\.json'"),
         (("a", 300 * "b"), "'bbb"),
+        (("a", "b\0c"), "a parameter of the name"),
+        (("a", "b\ud800"), "a parameter of the name"),
     ],
 )
 def test_names_that_cannot_be_stored(tmp_path: Path, names: Any, named: str) -> None:

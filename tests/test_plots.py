@@ -138,6 +138,18 @@ def test_taylor_error_lies_below_its_bound() -> None:
     assert_allclose(seen[-1], abs(np.cos(1.0) - 0.5), rtol=1e-12)
 
 
+@pytest.mark.usefixtures("annotations_unchecked")
+def test_only_one_axis_can_be_drawn_along() -> None:
+    """Taylor polynomials and searches of several numbers, or of complex ones, are refused."""
+    several = mc.taylor(lambda p: p["a"] * p["b"], {"a": 0.0, "b": 1.0}, 2)
+    for draw in (mc.plots.taylor, mc.plots.taylor_error):
+        with pytest.raises(TypeError, match="of one number"):
+            draw(several, 1.0)  # type: ignore[arg-type]
+    search = mc.newton_raphson(lambda z: z * z + 1, 1 + 1j)
+    with pytest.raises(TypeError, match="one real number"):
+        mc.plots.tangents(lambda z: z * z + 1, search)
+
+
 def _image(fits: int = 12) -> mc.ManyFits:
     """Lines of slope 0, 1, ..., one of them NaN and one masked."""
     x = np.linspace(0, 1, 5)

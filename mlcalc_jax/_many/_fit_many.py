@@ -25,6 +25,8 @@ from ._memory import side_by_side
 from ._rows import Found
 from ._store import FORMAT, Store, as_digest, digest, local, opened, plain
 
+_GUESSED = 8  # starts of which a group keeps a note
+
 
 def fit_many(
     model: Model,
@@ -75,10 +77,11 @@ def fit_many(
         model: a pure function ``f(params, x) -> y`` of one fit, points along the last axis.
         params: the start, a pytree of numbers: one for all fits, or an array of one for each, never
             a vector of parameters (a list of numbers may be one); None asks the model for its own
-            guess, fit by fit.
+            guess, fit by fit, of which bounds take the nearest value that they allow.
         x: of one fit, (points,) or a pytree of them, for all; or (fits, points).
         y: (fits, points); of images (fits, height, width), with x, sigma and mask alike. Its dtype
-            decides the precision; integers of up to 16 bits are computed in float32.
+            decides the precision; integers of up to 16 bits and half precision are
+            computed in float32.
         sigma: standard deviations, (points,) or (fits, points); 1 unless given.
         absolute_sigma: whether sigma is in the unit of y; if not, only ratios count. Counts under a
             Poisson loss have their own variance, and it is absolute.
@@ -213,7 +216,7 @@ class _Run:
                     done += stop - start
                     self.progress(done, total)
             store.finish()
-        return opened(path)
+        return opened(store.path)
 
     def _arrays(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         """What is found of each fit: shape and dtype by name."""
@@ -270,6 +273,7 @@ class _Run:
             "parameters": data.names,
             "model_code": _code_of_model(data),
             "start": "guess" if data.guess else self._by_name(map(plain, data.starts)),
+            "guess": self._guessed() if data.guess else None,
             "sigma": weights["sigma"],
             "mask": weights["mask"],
             "loss": None if data.loss is None else _name_of_loss(data.loss),
@@ -286,6 +290,11 @@ class _Run:
             "covariance": self.settings.wants_covariance,
             **self.options._asdict(),
         }
+
+    def _guessed(self) -> dict[str, list[str]]:
+        """The first starts that are guessed, to three digits: what another guess would change."""
+        starts = self.data.window(0, min(_GUESSED, self.data.fits))["starts"]
+        return self._by_name([f"{value:.3g}" for value in np.atleast_1d(s)] for s in starts)
 
     def _by_name(self, values: Iterable[Any]) -> dict[str, Any]:
         """A setting of each parameter."""

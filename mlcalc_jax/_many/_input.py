@@ -4,7 +4,6 @@ Data may be larger than memory (``numpy.memmap``, Zarr, HDF5): they are read win
 what can be known of their values only then is checked then.
 """
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -191,8 +190,9 @@ def checked(
     if params is None:
         guess = _guess_of(model, has_shared_x)
         first = x if has_shared_x else jax.tree.map(lambda leaf: _first(leaf, dtype), x)
-        params = jax.tree.map(lambda leaf: leaf[0], guess(first, _first(y, dtype), None))
-    elif not has_shared_x:
+        one = mask if mask is None or mask.ndim == 1 else _first(mask, bool)
+        params = jax.tree.map(lambda leaf: leaf[0], guess(first, _first(y, dtype), one))
+    if not has_shared_x:
         _one_way(model, params, x, y)
     names, starts, treedef = _starts(params, fits, dtype)
     points = int(np.prod(y.shape[1:]))
@@ -246,6 +246,8 @@ def _data(name: str, given: Any) -> tuple[Any, np.dtype[Any]]:
     if _is_on_disk(given):
         if np.dtype(given.dtype).kind not in "fiu":
             raise TypeError(f"{name} must be real numbers, got dtype {given.dtype}")
+        if np.dtype(given.dtype).itemsize > 8:
+            raise TypeError(f"{name} must be of double precision at most, got dtype {given.dtype}")
         array = _sliced(given)
     elif is_on_device(given):
         array = given if given.dtype.kind in "iu" else _check.real_array(name, given)
@@ -345,8 +347,11 @@ def storable(names: list[str]) -> None:
         others = (names[i] for i, p in enumerate(paths) if i != k and p[: len(path)] == path)
         if other := next(others, None):
             raise ValueError(f"out cannot store parameter {name!r} beside {other!r}: rename one")
-        is_long = any(len(os.fsencode(part)) > 255 for part in path)
-        if is_long or {".", "..", "zarr.json"} & set(path):
+        try:
+            is_usable = all(len(part.encode()) <= 255 and "\0" not in part for part in path)
+        except UnicodeEncodeError:  # half of a pair of surrogates
+            is_usable = False
+        if not is_usable or {".", "..", "zarr.json"} & set(path):
             raise ValueError(f"out cannot store a parameter of the name {name!r}: rename it")
 
 
@@ -383,6 +388,7 @@ def _held(
     held: list[np.ndarray | None] = [None] * len(names)
     always = set()
     for name, given in by_name.items():
+        _check.nothing_masked(f"fixed[{name!r}]", given)
         k, where = names.index(name), np.asarray(given)
         if where.dtype != bool or where.shape not in ((), (fits,)):
             raise ValueError(f"fixed[{name!r}] must be True or False, or {fits} of them")
@@ -434,13 +440,17 @@ def _guess_of(model: Any, has_shared_x: bool) -> Guess:
     def one_by_one(x: Any, y: np.ndarray, mask: np.ndarray | None) -> Any:
         found = []
         for row in range(len(y)):
+            own = x if has_shared_x else jax.tree.map(lambda leaf, row=row: leaf[row], x)
+            own = jax.tree.map(np.asarray, own)
             counts = np.isfinite(y[row])
+            for leaf in jax.tree.leaves(own):
+                counts &= np.isfinite(leaf).reshape(-1, counts.size).all(axis=0)
             if mask is not None:
                 counts &= np.broadcast_to(mask, y.shape)[row]
-            own = x if has_shared_x else jax.tree.map(lambda leaf, row=row: leaf[row], x)
-            if not counts.any():
+            if not counts.any():  # of no consequence, and anything will do
                 counts = np.ones_like(counts)
-            own = jax.tree.map(lambda leaf, counts=counts: np.asarray(leaf)[..., counts], own)
+                own = jax.tree.map(lambda leaf: np.where(np.isfinite(leaf), leaf, 0), own)
+            own = jax.tree.map(lambda leaf, counts=counts: leaf[..., counts], own)
             found.append(single(own, np.nan_to_num(y[row][counts])))
         return jax.tree.map(lambda *leaves: np.array(leaves), *found)
 

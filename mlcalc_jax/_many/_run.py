@@ -88,6 +88,8 @@ def windows(
     with _threads() as (pool, ahead, rooms):
         machine = _Machine(data, settings, options, place, pool, rooms)
         try:
+            if place is not None:
+                machine.learn()
             for start, stop in parts:
                 waiting.append(ahead.submit(machine.window, start, stop))
                 if len(waiting) > 2:
@@ -172,6 +174,23 @@ class _Machine:
         self.is_stopped = False
         self.first_steps = 0  # not known yet
         self.learning = threading.Lock()
+
+    def learn(self) -> None:
+        """After how many steps to gather, from the first fits there are.
+
+        A run that is resumed learns the same, so that its fits are gathered as they would have
+        been: the last bits of a product of large matrices depend on where in a block it lies.
+        """
+        count = min(_SAMPLE, self.data.fits)
+        chunk = self.data.window(0, count)
+        if self.data.is_on_device or (is_accelerated() and self._kernel(chunk)):
+            return
+        found = self._empty(count, chunk["y"].dtype)
+        with self.rooms_of_windows.one() as room:
+            new = begun(len(self.settings.free), chunk["y"].dtype)
+            under_way = UnderWay(chunk, self.settings.free, new, found, room)
+            self._go_on(under_way, slice(0, count), _FIRST_STEPS)
+        self.first_steps = _least_work(found["iterations"], self.settings.lanes)
 
     def window(self, start: int, stop: int) -> tuple[int, int, Found]:
         """Read and fit the fits from ``start`` to ``stop``."""

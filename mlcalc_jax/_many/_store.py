@@ -92,7 +92,7 @@ class Store:
         try:
             _together("looked")
             if process == 0:
-                _tidied(path)
+                _without_half_made(path)
                 if not path.exists():
                     attributes = {"fit_many": dict(settings), **about}
                     _created(zarr, path, attributes, arrays, fits, window)
@@ -108,6 +108,9 @@ class Store:
                 self.arrays = {name: group[name] for name in self.names}
                 for name, (shape, dtype) in arrays.items():
                     _same_layout(self.arrays[name], (fits, *shape), dtype, window)
+            if process == 0:
+                self._without_half_written()
+            _together("tidied")
         except BaseException:
             self.lock.release()
             raise
@@ -122,6 +125,12 @@ class Store:
             shutil.rmtree(self.path, ignore_errors=True)
         self.lock.release()
 
+    def _without_half_written(self) -> None:
+        """Remove the chunks that a run was writing when it was killed."""
+        for array in self.arrays.values():
+            for unfinished in self.path.joinpath(array.path, "c").rglob("*.partial"):
+                unfinished.unlink()
+
     def windows(self) -> Iterator[tuple[int, int]]:
         """This process's windows of fits."""
         starts = range(0, self.fits, self.window_size)
@@ -132,7 +141,7 @@ class Store:
         """Whether a window is there, whole: every checksum is verified."""
         first = str(start // self.window_size)
         for array in self.arrays.values():  # Zarr reads a chunk that is missing as its fill
-            if not self.path.joinpath(array.path, "c", first, *["0"] * (array.ndim - 1)).exists():
+            if not self.path.joinpath(array.path, "c", first, *["0"] * (array.ndim - 1)).is_file():
                 return False
         try:
             if (self.arrays[_LAST][start:stop] == RUNNING).any():
@@ -218,7 +227,7 @@ def _chunks(path: Path, array: Any) -> set[str]:
     """The windows of which there is a chunk of an array."""
     folder = path / array.path / "c"
     there = folder.glob("/".join(["*", *["0"] * (array.ndim - 1)]))
-    names = (chunk.relative_to(folder).parts[0] for chunk in there)
+    names = (chunk.relative_to(folder).parts[0] for chunk in there if chunk.is_file())
     return {name for name in names if name.isdecimal()}
 
 
@@ -233,14 +242,13 @@ def _resolved(path: Path) -> Path:
     return whole
 
 
-def _tidied(path: Path) -> None:
-    """Remove what runs left that were killed: groups half made, and chunks half written."""
+def _without_half_made(path: Path) -> None:
+    """Remove the groups that runs were creating when they were killed, and nothing else."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        if left.name.removeprefix(f".{path.name}.").isdecimal():
-            shutil.rmtree(left, ignore_errors=True)
-    for unfinished in path.rglob("*.partial"):
-        if unfinished.is_file():  # a parameter may have such a name
-            unfinished.unlink()
+        if left.name.removeprefix(f".{path.name}.").isdecimal() and not left.is_symlink():
+            files = [file for file in left.rglob("*") if file.is_symlink() or not file.is_dir()]
+            if all(file.name == "zarr.json" or file.suffix == ".partial" for file in files):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager

@@ -214,7 +214,10 @@ class Comparison:
         }
 
     def winners(self) -> dict[str, str]:
-        """For each problem, who reaches the target at the lowest median oracle cost."""
+        """For each problem, who reaches the target at the lowest median oracle cost.
+
+        "nobody" where the median of none reaches it.
+        """
         best = {standing.name: self.table(standing.name)[0] for standing in self.problems}
         return {
             name: row["optimiser"] if math.isfinite(row["oracle"].median) else "nobody"

@@ -118,6 +118,10 @@ def _check(node: ast.AST, names: tuple[str, ...], text: str, depth: int) -> None
     def refuse(reason: str) -> ValueError:
         return ValueError(f"in the formula {_short(text)}: {reason}")
 
+    def no_function(called: ast.AST) -> ValueError:
+        allowed = ", ".join(sorted(_FUNCTIONS))
+        return refuse(f"{ast.unparse(called)} is no function it may use; these are: {allowed}")
+
     if depth > _DEEPEST:
         raise refuse(f"nested deeper than {_DEEPEST}")
     inner: list[ast.AST] = []
@@ -139,13 +143,12 @@ def _check(node: ast.AST, names: tuple[str, ...], text: str, depth: int) -> None
             inner = [operand]
         case ast.Call(func=function, args=[argument], keywords=[]):
             if _function_name(function) not in _FUNCTIONS:
-                raise refuse(
-                    f"{ast.unparse(function)} is no function it may use; these are: "
-                    + ", ".join(sorted(_FUNCTIONS))
-                )
+                raise no_function(function)
             inner = [argument]
-        case ast.Call(func=function):
+        case ast.Call(func=function) if _function_name(function) in _FUNCTIONS:
             raise refuse(f"{ast.unparse(function)} takes one argument")
+        case ast.Call(func=function):
+            raise no_function(function)
         case ast.Attribute():
             if _constant_name(node) not in _CONSTANTS:
                 raise refuse(f"{ast.unparse(node)} is not understood")

@@ -1,4 +1,8 @@
-"""Every picture. Each takes ``ax=None`` and returns the Axes it drew on; none calls ``show()``."""
+"""Every picture; none calls ``show()``.
+
+Each takes ``ax=None`` and returns the Axes it drew on, but for ``trace`` (three Axes on a figure of
+its own), the animations and what is explored with the mouse.
+"""
 
 from ._contour import contour
 from ._cost import cost

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
-from .._check import float_params
+from .._check import float_params, traceable
 from .._path import Path
 from .._precision import in_precision_of
 from .._types import Cost
@@ -112,4 +112,5 @@ def heights(cost: Cost, name_x: str, name_y: str, across: np.ndarray, up: np.nda
 
         return jax.jit(lambda: jax.lax.map(row, jnp.asarray(grid[name_y])))()
 
-    return np.asarray(in_precision_of((grid, cost), over_the_map))
+    with traceable("the function"):
+        return np.asarray(in_precision_of((grid, cost), over_the_map))

@@ -1,7 +1,7 @@
 """A race of optimisers: cost against what it took, sensitivity to the learning rate, profiles."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ def race(
         ax: where to draw; a new figure unless given.
 
     Raises:
-        ValueError: an unknown axis or problem.
+        ValueError: an unknown axis or problem; seconds of a race that was not timed.
     """
     if against not in _AXES:
         raise ValueError(f"against must be one of {', '.join(_AXES)}, got {against!r}")
@@ -56,6 +56,8 @@ def race(
     styles = lines(comparison.optimisers) if styles is None else styles
     floor = 0.0 if standing.minimum is None else standing.minimum
     runs = {one.optimiser: one for one in comparison.races if one.problem == standing.name}
+    if against == "seconds":
+        _timed([*runs.values()])
     shown = {n: one for n, one in runs.items() if not one.error and _is_drawn(one, against)}
     medians: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, one in shown.items():
@@ -187,8 +189,13 @@ def performance_profile(
         styles: of the optimisers, by name.
         labels: whether to name the lines.
         ax: where to draw; a new figure unless given.
+
+    Raises:
+        ValueError: an unknown measure; seconds of a race that was not timed.
     """
     what = {"oracle": "model evaluations", "steps": "steps", "seconds": "seconds"}
+    if measure == "seconds":
+        _timed(comparison.races)
     profiles = performance_profiles(comparison, measure)
     return _draw_profiles(
         profiles, f"{what[measure]}, as a multiple of the best optimiser's", 1.0, styles, labels, ax
@@ -239,6 +246,9 @@ def animate_race(
 
     Returns:
         an animation to be saved, or to be shown in a notebook.
+
+    Raises:
+        ValueError: an unknown axis or problem; seconds of a race that was not timed.
     """
     ax = race(
         comparison,
@@ -323,6 +333,12 @@ def _reach(medians: Mapping[str, tuple[np.ndarray, np.ndarray]], bottom: float) 
 def _at(place: float, across: np.ndarray, middle: np.ndarray) -> float:
     """A median at a place, or where it begins or ends if that is nearer."""
     return float(middle[max(0, int(np.searchsorted(across, place, "right")) - 1)])
+
+
+def _timed(races: Sequence[Race]) -> None:
+    """Raise if nothing is known of the seconds of any race."""
+    if not any(_is_drawn(one, "seconds") for one in races):
+        raise ValueError("the race was not timed (repeats=0): there are no seconds to draw")
 
 
 def _is_drawn(one: Race, against: str) -> bool:

@@ -34,7 +34,12 @@ def tangents(
         x: lowest and highest value to draw; what holds the iterates (but the farthest of
             many) unless given.
         ax: where to draw; a new figure unless given.
+
+    Raises:
+        TypeError: a search among complex numbers, or of several numbers.
     """
+    if np.iscomplexobj(search.x) or np.ndim(search.x) != 1:
+        raise TypeError("only a search of one real number has tangents to draw")
     ax = axes(ax)
     count = int(search.steps_taken)
     iterates = np.asarray(search.x)[: count + 1]

@@ -30,8 +30,10 @@ def taylor(
         ax: where to draw; a new figure unless given.
 
     Raises:
+        TypeError: a Taylor polynomial of several numbers.
         ValueError: a radius within which the function is not known to be defined.
     """
+    _of_one_number(approximation)
     ax = axes(ax)
     _check.positive("radius", radius)
     reach = radius if reach is None else reach
@@ -64,6 +66,7 @@ def taylor_error(approximation: Taylor, radius: float, *, ax: Axes | None = None
 
     Arguments and errors are those of :func:`taylor`.
     """
+    _of_one_number(approximation)
     ax = axes(ax)
     _check.positive("radius", radius)
     h = radius * np.geomspace(1e-2, 1, 40)
@@ -94,6 +97,11 @@ def taylor_error(approximation: Taylor, radius: float, *, ax: Axes | None = None
         ax.text(0.5, 0.5, "no error: f is its polynomial", transform=ax.transAxes, ha="center")
     ax.legend(fontsize="small")
     return ax
+
+
+def _of_one_number(approximation: Taylor) -> None:
+    if not isinstance(approximation, Taylor):
+        raise TypeError("only a Taylor polynomial of one number can be drawn along an axis")
 
 
 def _values(of: Taylor, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

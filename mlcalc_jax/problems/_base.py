@@ -168,7 +168,7 @@ def _drop(edges: Any, key: Any) -> Params:
 
 
 def _scatter(start: Params, spread: Any, key: Any) -> Params:
-    leaves, treedef = jax.tree.flatten(start)
+    leaves, treedef = jax.tree.flatten(jax.tree.map(jnp.asarray, start))
     sizes = jnp.abs(jnp.concatenate([jnp.ravel(leaf) for leaf in leaves]))
     typical = jnp.sum(sizes) / jnp.maximum(jnp.sum(sizes > 0, dtype=sizes.dtype), 1)
     typical = jnp.where(typical > 0, typical, 1)

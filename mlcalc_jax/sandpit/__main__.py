@@ -97,7 +97,7 @@ def _open_window(options: argparse.Namespace) -> int:
 
 def _browse(options: argparse.Namespace) -> int:
     if importlib.util.find_spec("tornado") is None:
-        raise ImportError("--browser needs tornado: pip install 'mlcalc_jax[sandpit]'")
+        raise ImportError("--browser needs tornado: install mlcalc_jax[sandpit], or tornado alone")
     import matplotlib.pyplot as plt
 
     from ._browser import serve

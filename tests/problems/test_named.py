@@ -113,6 +113,7 @@ def test_starts_are_scattered_reproducibly_and_relatively() -> None:
         z = (np.asarray(many[name]) - middle) / 20  # b is 0, so that it moves as far as a
         assert abs(z.mean()) < 4 / np.sqrt(4000)
         assert abs(z.std() - 1) < 4 / np.sqrt(8000)
+    assert np.isfinite(draw(0)["a"])  # with no warning, in the precision that there is
     problem = P.rosenbrock()
     assert problem.draw_start(3) == problem.draw_start(jax.random.key(3)) != problem.draw_start(4)
 

@@ -95,6 +95,13 @@ def test_sensitivity_shows_costs_and_divergence(race: mc.Comparison) -> None:
     alone = mc.compare(mc.problems.quadratic(), {"N": mc.newton}, steps=2, repeats=0)
     with pytest.raises(ValueError, match="no optimiser of this comparison"):
         mc.plots.sensitivity(alone)
+    for draw in (
+        lambda: mc.plots.race(alone, against="seconds"),
+        lambda: mc.plots.animate_race(alone, against="seconds"),
+        lambda: mc.plots.performance_profile(alone, measure="seconds"),
+    ):
+        with pytest.raises(ValueError, match="the race was not timed"):
+            draw()
 
 
 def test_profiles_rise_to_the_share_that_was_solved(race: mc.Comparison) -> None:
