@@ -10,12 +10,13 @@ from scipy import optimize
 
 import mlcalc_jax as mc
 
-#: From a start to (parameters, points at which the residuals were evaluated).
+#: From a start to (parameters, evaluations of the residuals and, where they are made apart, of
+#: Jacobians); of jaxopt, which tells no more, its iterations.
 Solver = Callable[[np.ndarray], tuple[np.ndarray, int]]
 
 
 class Peer(NamedTuple):
-    """A solver, and whether its count includes evaluations made for the Jacobian only."""
+    """Somebody's solver: its name, and how to have one for a problem."""
 
     name: str
     of: Callable[[mc.data.NistProblem], Solver]

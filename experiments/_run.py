@@ -41,11 +41,11 @@ class Config:
     """What every experiment can be told."""
 
     seed: int = 0
-    """Seed of every random draw."""
+    """Seed of every random draw, where there is any."""
     out: Path | None = None
     """Folder for the results, new or empty; results/NAME-DATE-TIME unless given."""
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Take fewer steps, seeds and frames."""
+    """Take fewer steps, seeds and frames, where there are many."""
 
 
 class InputError(Exception):
@@ -134,6 +134,10 @@ class Run:
             **params,
         )
 
+    def holds_results(self) -> bool:
+        """Whether something is saved by now."""
+        return any(not file.name.startswith(".part-") for file in self.folder.iterdir())
+
     def finish(self, failure: str | None) -> None:
         """Write down what was run and with what, and give the folder its name."""
         record = {
@@ -207,7 +211,9 @@ def run(name: str, experiment: Experiment[C], config: C) -> int:
             with _told_to_end(), jax.enable_x64(True), mc.plots.style():
                 failure = experiment(config, place)
         except KeyboardInterrupt:
-            failure, code = "interrupted before the end; what was done by then is kept", INTERRUPTED
+            kept = "what was" if place.holds_results() else "nothing was"
+            is_kept = " is kept" if place.holds_results() else ""
+            failure, code = f"interrupted before the end; {kept} done by then{is_kept}", INTERRUPTED
         place.finish(failure)
     except InputError as error:
         failure, code = " ".join(str(error).split()), BAD_INPUT

@@ -129,7 +129,8 @@ def _bootstrap_holds(case: Case, y: np.ndarray, config: Config) -> Holds:
     held: dict[str, list[list[bool]]] = {name: [] for name in case.truth}
     for k, one in enumerate(tqdm(y, desc="bootstraps", leave=False, disable=None)):
         fit = mc.fit(case.model, case.truth, case.x, one)
-        samples = fit.bootstrap(config.samples, key=config.seed + k)
+        key = jax.random.fold_in(jax.random.key(config.seed), k)
+        samples = fit.bootstrap(config.samples, key=key)
         ends = [samples.interval(level) for level in LEVELS]
         for name, truth in case.truth.items():
             held[name].append([bool(low[name] <= truth <= high[name]) for low, high in ends])

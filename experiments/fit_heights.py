@@ -44,6 +44,8 @@ def experiment(config: Config, run: Run) -> str | None:
         histogram = _histogram(config)
         problem = mc.LeastSquares(mc.models.gaussian, histogram.centre, histogram.density)
         mean, deviation = _moments(histogram)
+        if not deviation > 0:
+            raise ValueError("all heights lie in one bin: their spread needs two, by --bins")
         is_course = config.data == "course"
         start = {
             "mu": _given(config.mu, 155.0 if is_course else mean - 2 * deviation),

@@ -13,7 +13,7 @@ import mlcalc_jax as mc
 
 from ._nist_peers import Solver, peers
 from ._run import Config as Common
-from ._run import Run, main, say
+from ._run import Run, input_errors, main, say
 
 _OURS, _SINGLE = "mlcalc_jax", "mlcalc_jax, float32"
 
@@ -36,6 +36,9 @@ class Config(Common):
 
 def experiment(config: Config, run: Run) -> str | None:
     """Solve, count, compare, draw."""
+    with input_errors():
+        if config.starts < 0:
+            raise ValueError(f"starts must not be negative, got {config.starts}")
     others = [] if config.alone else peers()
     starts = min(config.starts, 5) if config.quick else config.starts
     rows, rates = [], []
@@ -46,9 +49,8 @@ def experiment(config: Config, run: Run) -> str | None:
         rows += _certified_starts(problem, solvers)
         if starts:
             rates.append(_perturbed_starts(problem, solvers, starts, config.seed))
-    run.table("runs", rows)
-    if rates:
-        run.table("perturbed", rates)
+            run.table("perturbed", rates)
+        run.table("runs", rows)
     _tell(rows, rates, [_OURS, *(peer.name for peer in others), _SINGLE])
     say(f"took {time.monotonic() - began:.0f} s")
     _draw(rows, [_OURS, *(peer.name for peer in others)], run)

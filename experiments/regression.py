@@ -12,6 +12,8 @@ import mlcalc_jax as mc
 from ._run import Config as Common
 from ._run import Run, input_errors, main, say
 
+_TOLERANCE = 1e-12  # of the gradient, relative to that at the start
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Common):
@@ -61,14 +63,22 @@ def experiment(config: Config, run: Run) -> str | None:
             },
         ],
     )
-    _draw_surfaces(problems, paths, run)
+    errors = {"slope": float(line.slope_stderr), "intercept": float(line.intercept_stderr)}
+    best = {"as measured": intercept, "centred": intercept + centre * slope}
+    _draw_surfaces(
+        problems, paths, {name: {"slope": slope, "intercept": c} for name, c in best.items()},
+        errors, run,
+    )  # fmt: skip
     run.figure(mc.plots.fit(by_qr).figure, "fit")
-    if min(float(by_qr.stderr[name]) for name in ("slope", "intercept")) > 0:
+    failure = None
+    if not bool(by_qr.success):
+        failure = f"the line is not determined to the last digits: {by_qr.message}"
+    elif min(float(by_qr.stderr[name]) for name in ("slope", "intercept")) > 0:
         run.figure(mc.plots.contours(by_qr, "slope", "intercept").figure, "ellipse")
     else:
         say("the line goes through every point: there are no errors to draw")
     _anscombe(run)
-    return None
+    return failure
 
 
 def _data(config: Config) -> tuple[np.ndarray, np.ndarray]:
@@ -78,6 +88,9 @@ def _data(config: Config) -> tuple[np.ndarray, np.ndarray]:
             raise ValueError(
                 f"{config.data.name}: a line with errors needs three points that differ in x"
             )
+        with np.errstate(over="ignore"):
+            if not np.isfinite([x @ x, y @ y]).all():
+                raise ValueError(f"{config.data.name}: the squares are beyond a float64")
         return x, y
     rng = np.random.default_rng(config.seed)
     x = np.sort(rng.uniform(2, 10, 20))
@@ -88,24 +101,30 @@ def _descend(problem: mc.LeastSquares, steps: int) -> mc.Path:
     """By one over the largest curvature, which goes down without a zigzag."""
     start = {"slope": 0.0, "intercept": 0.0}
     step = 1 / float(np.linalg.eigvalsh(mc.hessian(problem, start).matrix)[-1])
-    return mc.minimise(problem, start, mc.steepest_descent(step), steps, gradient_tolerance=1e-9)
+    steepest = np.hypot(*mc.gradient(problem, start).values())
+    descent = mc.steepest_descent(step)
+    return mc.minimise(problem, start, descent, steps, gradient_tolerance=_TOLERANCE * steepest)
 
 
-def _draw_surfaces(problems: dict[str, Any], paths: dict[str, mc.Path], run: Run) -> None:
+def _draw_surfaces(
+    problems: dict[str, Any],
+    paths: dict[str, mc.Path],
+    best: dict[str, dict[str, float]],
+    errors: dict[str, float],
+    run: Run,
+) -> None:
+    """Chi-squared about the best line, as far as the descent went and the errors reach."""
     figure = mc.plots.figure(11.5, 4.6)
     for ax, (name, problem) in zip(figure.subplots(1, 2), problems.items(), strict=True):
         path = paths[name]
-        m, c = (float(path.final[key]) for key in ("slope", "intercept"))
-        wide = {"slope": 1.3 * abs(m) + 0.5, "intercept": 1.3 * abs(c) + 2.0}
-        mc.plots.contour(
-            problem,
-            path,
-            x=("slope", m - wide["slope"], m + wide["slope"]),
-            y=("intercept", c - wide["intercept"], c + wide["intercept"]),
-            label="chi-squared",
-            ax=ax,
-        )
-        ax.set_title(f"x {name}: {path.steps_taken} steps")
+        sides = []
+        for key, middle in best[name].items():
+            far = np.max(np.abs(path.params[key][: int(path.steps_taken) + 1] - middle))
+            reach = 1.15 * max(float(far), 3 * errors[key]) or 1.0
+            sides.append((key, middle - reach, middle + reach))
+        mc.plots.contour(problem, path, x=sides[0], y=sides[1], label="chi-squared", ax=ax)
+        ax.plot(*best[name].values(), "x", color="black", markersize=9)
+        ax.set_title(f"x {name}: {path.steps_taken} steps (cross: closed form)")
     run.figure(figure, "chi_squared")
 
 

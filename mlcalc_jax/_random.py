@@ -12,13 +12,13 @@ def as_key(seed_or_key: Any) -> Array:
 
     Raises:
         TypeError: it is neither.
-        ValueError: a seed of more than 64 bits.
+        ValueError: a seed beyond a signed integer of 64 bits.
     """
     if isinstance(seed_or_key, int) and not isinstance(seed_or_key, bool):
         try:
             return jax.random.key(seed_or_key)
         except OverflowError:
-            raise ValueError(f"a seed has at most 64 bits, got {seed_or_key}") from None
+            raise ValueError(f"a seed must lie from -2^63 to 2^63 - 1, got {seed_or_key}") from None
     try:
         value = jnp.asarray(seed_or_key)
     except (TypeError, ValueError):

@@ -95,6 +95,12 @@ def test_regression_agrees_three_ways(cli: Cli, tmp_path: Path) -> None:
     for row in table(tmp_path / "run" / "line.csv"):
         assert float(row["slope"]) == pytest.approx(slope, rel=1e-9)
         assert float(row["intercept"]) == pytest.approx(intercept, rel=1e-9)
+    file = tmp_path / "small.csv"
+    np.savetxt(file, 1e-12 * np.stack([1e12 * x, 1.7 * x - 3 + rng.normal(0, 1.0, 20)], axis=1),
+               delimiter=",", header="x,y", comments="")  # fmt: skip
+    assert cli("regression", "--data", file, "--out", tmp_path / "small") == 0
+    rows = table(tmp_path / "small" / "line.csv")
+    assert float(rows[2]["intercept"]) == pytest.approx(float(rows[0]["intercept"]), rel=1e-6)
     sets = table(tmp_path / "run" / "anscombe.csv")
     for row in sets:
         assert float(row["slope"]) == pytest.approx(0.5, abs=5e-4)

@@ -87,6 +87,26 @@ def test_curves_satisfy_their_equations(name: str, equation: Callable[..., Any])
     assert_allclose(equation(u, v), 0, atol=1e-12)
 
 
+def test_letter_m_is_four_strokes_at_one_speed() -> None:
+    """Its corners, and equal steps from each point to the next along a stroke."""
+    u, v = 2 * mc.data.curve("letter_m", 6400).y - 1
+    for corner in ((-0.8, -0.8), (-0.8, 0.8), (0, -0.2), (0.8, 0.8), (0.8, -0.8)):
+        assert np.hypot(u - corner[0], v - corner[1]).min() < 2e-3
+    steps = np.hypot(np.diff(u), np.diff(v))
+    assert np.median(np.abs(steps / np.median(steps) - 1)) < 1e-9
+
+
+def test_anscombe_s_sets_are_in_his_order() -> None:
+    """Outside facts: I is scattered, II a parabola, III a line but for one, IV of one x but one."""
+    one, two, three, four = mc.data.anscombe()
+    left = [float(np.std(y - np.polyval(np.polyfit(x, y, 2), x))) for x, y in (one, two)]
+    assert left[1] < 0.01 < 1 < left[0]
+    most = np.argmax(three[1])
+    rest = [np.delete(values, most) for values in three]
+    assert np.std(rest[1] - np.polyval(np.polyfit(rest[0], rest[1], 1), rest[0])) < 0.01
+    assert sorted(four[0].tolist()) == [8.0] * 10 + [19.0]
+
+
 @pytest.mark.parametrize(
     ("name", "points", "error", "message"),
     [

@@ -235,6 +235,8 @@ BAD_FILES = {
     "equal.csv": "height\n170\n170\n170\n",
     "point.csv": "0.5,0.5\n",
     "nan.csv": "0,0\n1,nan\n2,2\n",
+    "wide.csv": "1e308,0\n-1e308,1\n0,2\n",
+    "huge.csv": "x,y\n1,1e160\n2,2e160\n3,4e160\n",
 }
 
 
@@ -267,6 +269,10 @@ BAD_FILES = {
         ("draw_curve", "--seed 99999999999999999999", "seed must lie from 0 to 2^63"),
         ("coverage", "--seed -1", "seed must lie from 0"),
         ("coverage", "--samples 0", "samples must be at least 1, got 0"),
+        ("nist", "--starts -1", "starts must not be negative, got -1"),
+        ("fit_heights", "--data nhanes --bins 1", "all heights lie in one bin"),
+        ("draw_curve", "--curve wide.csv", "farther apart than a float64 can hold"),
+        ("regression", "--data huge.csv", "the squares are beyond a float64"),
         ("sandpit_arena", "--levels bowl bowl", "levels must differ, got bowl, bowl"),
         ("draw_curve", "--out ~nobody_lives_here/run", "~nobody_lives_here/run: "),
         ("fit_heights", "--data far.csv", "more than a float64 can hold"),
@@ -379,6 +385,33 @@ def test_a_circle_of_solutions_is_not_all_printed(
     said = capsys.readouterr().out
     assert said.count("degenerate") == 40
     assert f"and {len(rows) - 40} more" in said
+
+
+def test_nist_keeps_what_it_has_solved(
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Outside fact: two problems solved to the certified digits; stopped, the first is kept."""
+    monkeypatch.setattr(mc.data, "NIST", ("Misra1a", "Chwirut2"))
+    options = ("--alone", "--starts", 2)
+    assert cli("nist", *options, "--out", tmp_path / "run") == 0
+    rows = [row for row in table(tmp_path / "run" / "runs.csv") if "float32" not in row["solver"]]
+    assert len(rows) == 4
+    assert min(float(row["digits"]) for row in rows) > 8
+    assert len(table(tmp_path / "run" / "perturbed.csv")) == 2
+    certified = mc.data.nist
+
+    def stopped(name: str) -> Any:
+        if name == "Chwirut2":
+            raise KeyboardInterrupt
+        return certified(name)
+
+    monkeypatch.setattr(mc.data, "nist", stopped)
+    assert cli("nist", *options, "--out", tmp_path / "cut") == 130
+    assert {row["problem"] for row in table(tmp_path / "cut" / "runs.csv")} == {"Misra1a"}
+    assert "what was done by then is kept" in capsys.readouterr().err
 
 
 def test_an_empty_folder_is_filled_wherever_it_is(

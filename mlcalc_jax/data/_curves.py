@@ -43,7 +43,7 @@ def read_curve(path: str | Path) -> Curve:
     Raises:
         OSError: the file cannot be read.
         ValueError: other than two columns, fewer than two points, a cell that is not a finite
-            number, or points that are all the same.
+            number, points that are all the same or too far apart.
     """
     rows = read_rows(path)
     if len(rows[0].cells) != 2:
@@ -54,11 +54,15 @@ def read_curve(path: str | Path) -> Curve:
         raise ValueError(f"{path} has {len(rows)} point(s), a curve needs at least two")
     points = np.stack([numbers(path, rows, column) for column in range(2)])
     low, high = points.min(axis=1), points.max(axis=1)
-    size = float((high - low).max())
+    with np.errstate(over="ignore"):
+        extent = high - low
+    size = float(extent.max())
     if size == 0:
         raise ValueError(f"{path}: all points are the same")
-    middle = (low + high)[:, None] / 2
-    return Curve(np.arange(len(rows)) / len(rows), 0.5 + 0.8 * (points - middle) / size)
+    if not np.isfinite(size):
+        raise ValueError(f"{path}: the points are farther apart than a float64 can hold")
+    from_middle = (points - low[:, None]) / size - extent[:, None] / size / 2
+    return Curve(np.arange(len(rows)) / len(rows), 0.5 + 0.8 * from_middle)
 
 
 Coordinates = tuple[Float[np.ndarray, "points"], Float[np.ndarray, "points"]]

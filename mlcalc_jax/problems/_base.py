@@ -129,7 +129,7 @@ def scattered(start: Params, spread: float = 0.1) -> Draw:
         ValueError: ``spread`` is negative or not finite.
     """
     _check.not_negative("spread", spread)
-    return Partial(_scatter, start, spread)
+    return Partial(_scatter, _check.float_params(start, name="start"), spread)
 
 
 def anywhere(view: View) -> Draw:
@@ -152,10 +152,13 @@ def sum_of_squares(residuals: Model, number: int) -> LeastSquares:
 
 
 def _rising(view: Any) -> None:
-    """Raise unless every range of the view goes from lower to higher."""
+    """Raise unless the view has two names, and every range goes from lower to higher."""
+    names = [name for name, *_ in view]
+    if len({*names}) < len(names):
+        raise ValueError(f"view must name two parameters, got {names[0]!r} twice")
     for name, *ends in view:
         low, high = map(float, ends)
-        if not low < high:
+        if not (low < high and np.isfinite(high - low)):
             raise ValueError(f"the range of {name} must go from lower to higher, got {low, high}")
 
 

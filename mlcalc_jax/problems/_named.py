@@ -50,7 +50,7 @@ def named(name: str) -> Problem:
     Numbers and words may follow in brackets or after colons, as the function of that name takes
     them: ``"quadratic(1000, 10)"`` and ``"quadratic:1000:10"`` are ``quadratic(1000, 10)``, and
     ``"curve(spiral)"`` is ``curve("spiral")``. The name of a problem that it returns gives the same
-    problem again.
+    problem again, if its numbers have 12 digits at most.
 
     Raises:
         ValueError: an unknown name, or arguments that its function does not take.

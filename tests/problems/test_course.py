@@ -25,6 +25,12 @@ def test_heights_lowest_value_is_that_of_scipy() -> None:
     assert problem.minimum <= value
     assert_allclose(list(problem.minimiser.values()), best, rtol=1e-8)  # mu, sigma
     assert problem.start == HEIGHTS_START
+    many = jax.vmap(problem.draw)(jax.random.split(jax.random.key(1), 3000))
+    for name, (axis, low, high) in zip(problem.start, problem.view, strict=True):
+        assert axis == name
+        assert low < problem.start[name] < high
+        assert low < problem.minimiser[name] < high
+        assert_allclose(np.std(many[name]) / problem.start[name], 0.1, rtol=0.06)
 
 
 def test_curve_cost_is_the_course_mean() -> None:
@@ -47,6 +53,11 @@ def test_line_is_the_closed_form() -> None:
     known = stats.linregress(cost.x, cost.y)
     assert_allclose(problem.minimiser["slope"], known.slope, rtol=1e-12)
     assert_allclose(problem.minimiser["intercept"], known.intercept, rtol=1e-12)
+    assert abs(known.slope - 2) < 0.05  # of y = 2 x - 1, and what is put upon it
+    assert abs(known.intercept + 1) < 0.2
+    for name, low, high in problem.view:
+        assert low < problem.start[name] < high
+        assert low < problem.minimiser[name] < high
     residuals = known.slope * cost.x + known.intercept - cost.y
     assert_allclose(problem.minimum, residuals @ residuals, rtol=1e-12)
 

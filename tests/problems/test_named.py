@@ -113,9 +113,39 @@ def test_starts_are_scattered_reproducibly_and_relatively() -> None:
         z = (np.asarray(many[name]) - middle) / 20  # b is 0, so that it moves as far as a
         assert abs(z.mean()) < 4 / np.sqrt(4000)
         assert abs(z.std() - 1) < 4 / np.sqrt(8000)
-    assert np.isfinite(draw(0)["a"])  # with no warning, in the precision that there is
+    assert abs(np.corrcoef(many["a"], many["b"])[0, 1]) < 4 / np.sqrt(4000)
+    for start in ({"a": 1, "b": 2.5}, {"a": np.float64(1), "b": np.float64(2.5)}):
+        assert np.isfinite([*P.scattered(start)(0).values()]).all()  # with no warning
+    with pytest.raises(TypeError, match=r"start\['a'\]"):
+        P.scattered({"a": "one"})
     problem = P.rosenbrock()
     assert problem.draw_start(3) == problem.draw_start(jax.random.key(3)) != problem.draw_start(4)
+
+
+def test_noise_is_as_strong_as_asked_for() -> None:
+    """Closed form: the gradient's noise has the given standard deviation in every number."""
+    problem = P.noisy(P.quadratic(1.0), 0.3)
+    assert isinstance(problem.cost, mc.Noisy)
+    noisy = problem.cost
+
+    def slope(step: Any) -> Any:
+        return jax.grad(noisy.batch(step, None))(problem.start)
+
+    slopes = jax.vmap(slope)(np.arange(400))
+    assert abs(np.std(slopes["x"]) / 0.3 - 1) < 4 / np.sqrt(800)
+    assert abs(np.corrcoef(slopes["x"], slopes["y"])[0, 1]) < 4 / np.sqrt(400)
+
+
+@pytest.mark.parametrize(
+    ("view", "message"),
+    [
+        ((("x", 0, np.inf), ("y", 0, 1)), "must go from lower to higher"),
+        ((("x", 0, 1), ("x", 2, 3)), "'x' twice"),
+    ],
+)
+def test_views_that_show_nothing(view: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        P.anywhere(P.View(*view))
 
 
 def test_one_of_ones_own() -> None:

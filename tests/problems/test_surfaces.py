@@ -81,6 +81,33 @@ def test_saddle_draws_newton_in_but_not_levenberg_marquardt() -> None:
     assert free.cost[-1] < 1e-12
 
 
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("rosenbrock", (-1.2, 1)), ("beale", (1, 1)), ("himmelblau", (0, 0)),
+        ("saddle", (0.001, 1)), ("ravine", (8, 2)),
+    ],
+)  # fmt: skip
+def test_starts_and_views_are_those_of_the_docstrings(name: str, start: Any) -> None:
+    """The published start; start and minimum are seen; starts are anywhere where that is said."""
+    problem: Any = mc.problems.named(name)
+    assert tuple(map(float, problem.start.values())) == start
+    for at in (problem.start, problem.minimiser):
+        for (axis, low, high), value in zip(problem.view, at.values(), strict=True):
+            assert low < value < high, axis
+    drawn = [problem.draw_start(seed) for seed in range(500)]
+    places = np.array([[float(at[axis]) for at in drawn] for axis in ("x", "y")])
+    if name in ("rosenbrock", "himmelblau", "ravine"):
+        low, high = np.array([side[1:] for side in problem.view]).T
+        z = ((places.T - low) / (high - low)).T  # uniform: mean 1/2, deviation 1/sqrt(12)
+        assert_allclose(z.mean(axis=1), 0.5, atol=4 / np.sqrt(12 * 500))
+        assert_allclose(z.std(axis=1), 1 / np.sqrt(12), rtol=0.12)
+    else:
+        middle = np.abs(np.array(start))
+        assert_allclose(places.std(axis=1) / middle, 0.1, rtol=0.13)  # the default spread
+    assert abs(np.corrcoef(places)[0, 1]) < 4 / np.sqrt(500)
+
+
 @pytest.mark.parametrize(("condition", "dimension"), [(1, 1), (1000, 2), (50.0, 7)])
 @pytest.mark.usefixtures("double")
 def test_quadratic_has_the_condition_that_was_asked_for(condition: float, dimension: int) -> None:
@@ -89,6 +116,8 @@ def test_quadratic_has_the_condition_that_was_asked_for(condition: float, dimens
     flat, unravel = jax.flatten_util.ravel_pytree(problem.start)
     hessian = jax.hessian(lambda p: problem.cost(unravel(p)))(flat)
     assert_allclose(np.linalg.cond(hessian), condition, rtol=1e-12)
+    steps = np.diff(np.log(np.linalg.eigvalsh(hessian)))
+    assert_allclose(steps, np.log(condition) / max(dimension - 1, 1), rtol=1e-9)
     assert problem.dimension == dimension
     assert float(problem.cost(problem.minimiser)) == problem.minimum == 0
 

@@ -85,7 +85,8 @@ def osborne_1(p: Any, t: Any) -> Values:
 def biggs_exp6(p: Any, t: Any) -> Values:
     """[18] ``c exp(-a t) - d exp(-b t) + f exp(-e t)``.
 
-    The paper gives 5.65565e-3, a higher minimum that descents from the standard start run into.
+    The paper gives 5.65565e-3, a higher minimum, which some descents from the standard start run
+    into, as of BFGS or Nelder and Mead; others reach 0.
     """
     a, b, c, d, e, f = p
     return c * jnp.exp(-a * t) - d * jnp.exp(-b * t) + f * jnp.exp(-e * t)
