@@ -11,6 +11,9 @@ from .._types import Model, Params
 from ..data import Histogram
 from ._style import BLACK, BLUE, GREY, VERMILION, axes
 
+_MOST_BARS = 2000  # each a shape of its own; more are drawn as one
+_MOST_POINTS = 40_000  # of the model's line
+
 
 def histogram(
     histogram: Histogram,
@@ -35,33 +38,37 @@ def histogram(
     """
     ax = axes(ax)
     centre, density, width = histogram.centre, histogram.density, histogram.width
-    fine = np.linspace(centre[0] - width / 2, centre[-1] + width / 2, 20 * len(centre) + 1)
+    edges = np.append(centre - width / 2, centre[-1] + width / 2)
+    points = min(20 * len(centre), _MOST_POINTS)
+    fine = np.linspace(edges[0], edges[-1], points + 1)
     density_of = jax.jit(model)  # one compilation, not one for each operation
     modelled, smooth = (np.asarray(in_double(density_of, params, at)) for at in (centre, fine))
     both = np.minimum(density, modelled)
     top = np.fmax(density, modelled)
     filled = centre[top > 0.005 * top.max()]  # the rest of the axis is empty
-    bars: dict[str, Any] = {"width": width, "align": "center", "linewidth": 0.6}
-    ax.bar(centre, both, color=GREY, edgecolor="white", label="overlap", **bars)
-    ax.bar(
-        centre,
-        np.maximum(density - modelled, 0),
-        bottom=both,
-        color=BLUE,
+
+    def bars(low: Any, high: np.ndarray, **look: Any) -> None:
+        if len(centre) > _MOST_BARS:
+            ax.stairs(high, edges, baseline=low, fill=True, linewidth=0, **look)
+        else:
+            ax.bar(centre, high - low, width, low, linewidth=0.6, **look)
+
+    bars(np.zeros_like(both), both, facecolor=GREY, edgecolor="white", label="overlap")
+    bars(
+        both,
+        np.maximum(density, both),
+        facecolor=BLUE,
         edgecolor="white",
         hatch="////",
         label="data above model",
-        **bars,
     )
-    ax.bar(
-        centre,
-        np.maximum(modelled - density, 0),
-        bottom=both,
+    bars(
+        both,
+        np.maximum(modelled, both),
         facecolor="white",
         edgecolor=VERMILION,
         hatch="....",
         label="model above data",
-        **bars,
     )
     ax.plot(fine, smooth, color=BLACK, label="model")
     per = f" / (1/{unit})" if unit else ""
