@@ -83,6 +83,20 @@ def test_contour_shows_the_cost_and_the_path(problem: mc.LeastSquares, path: mc.
         mc.plots.contour(problem, x=("mu", 2, 1), y=("sigma", 3, 25))
 
 
+def test_heights_that_hardly_differ_are_told_apart() -> None:
+    """On the colour bar, by as many digits as it takes; two where these do."""
+    for low, digits in ((8000.0, 4), (1.0, 2)):
+
+        def cost(p: Any, low: float = low) -> Any:
+            return low + p["x"] ** 2 + p["y"] ** 2
+
+        ax = mc.plots.contour(cost, x=("x", -1, 1), y=("y", -1, 1))
+        (bar,) = (other for other in ax.figure.axes if other is not ax)
+        shown = [text.get_text() for text in bar.get_yticklabels()]
+        assert len({*shown}) == len(shown) == 6
+        assert max(len(text.replace(".", "")) for text in shown) <= digits + 1
+
+
 def test_contour_of_a_cost_that_goes_below_zero() -> None:
     """A logarithmic scale is only for costs above zero."""
     ax = mc.plots.contour(lambda p: p["a"] * p["b"], x=("a", -1, 1), y=("b", -1, 1), resolution=20)

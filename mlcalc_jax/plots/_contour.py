@@ -12,6 +12,7 @@ from .._check import float_params, traceable
 from .._path import Path
 from .._precision import in_precision_of
 from .._types import Cost
+from ._labels import told_apart
 from ._style import BLACK, Line, axes, lines
 
 #: A path of more rows has a dozen markers, to tell it from others.
@@ -73,9 +74,10 @@ def contour(
         alpha=0.6,
     )
     ax.contour(across, up, height, levels, colors="white", linewidths=0.5)
-    bar = ax.figure.colorbar(filled, ax=ax, label=label, ticks=levels[::3])
+    ticks = levels[::3]
+    bar = ax.figure.colorbar(filled, ax=ax, label=label, ticks=ticks)
     bar.ax.minorticks_off()
-    bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.2g}")
+    bar.ax.set_yticks(ticks, told_apart(ticks))
 
     named = {} if paths is None else {"": paths} if isinstance(paths, Path) else paths
     styles = lines(named) if styles is None else styles

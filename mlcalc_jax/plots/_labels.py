@@ -1,4 +1,4 @@
-"""Names beside the ends of lines, pushed apart where they would overlap."""
+"""What is written in pictures: numbers that differ, and names that do not overlap."""
 
 from collections.abc import Mapping
 
@@ -8,6 +8,15 @@ from matplotlib.axes import Axes
 from ._style import Line
 
 _GAP = 0.052  # of the height of the axes, between two names
+
+
+def told_apart(values: np.ndarray) -> list[str]:
+    """Numbers with two digits, or as many more as tell them apart."""
+    for digits in range(2, 17):
+        shown = [f"{value:.{digits}g}" for value in values]
+        if len({*shown}) == len({*values.tolist()}):
+            break
+    return shown
 
 
 def label_ends(ax: Axes, ends: Mapping[str, float], styles: Mapping[str, Line]) -> None:

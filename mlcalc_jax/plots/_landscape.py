@@ -6,6 +6,7 @@ from matplotlib.colors import LogNorm
 
 from .._landscape import Landscape, Spectrum
 from .._path import Path
+from ._labels import told_apart
 from ._style import BLACK, BLUE, VERMILION, axes
 
 
@@ -32,9 +33,10 @@ def landscape(
     norm = LogNorm(low, high) if is_log else None
     filled = ax.contourf(of.a, of.b, height, levels, cmap="Greys_r", norm=norm, alpha=0.7)
     ax.contour(of.a, of.b, height, levels, colors="white", linewidths=0.5)
-    bar = ax.figure.colorbar(filled, ax=ax, label="cost", ticks=levels[::6])
+    ticks = levels[::6]
+    bar = ax.figure.colorbar(filled, ax=ax, label="cost", ticks=ticks)
     bar.ax.minorticks_off()
-    bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.2g}")
+    bar.ax.set_yticks(ticks, told_apart(ticks))
     if path is not None:
         at = of.project(path)
         ax.plot(*at.T, color=BLUE, linewidth=1.4, label="path, projected")
