@@ -349,11 +349,11 @@ def test_where_nothing_can_be_written() -> None:
 
 
 def stopping(
-    data: Any, settings: Any, parts: list[tuple[int, int]], *options: Any
+    data: Any, settings: Any, parts: list[tuple[int, int]], options: Any, place: Any, *others: Any
 ) -> Iterator[tuple[int, int, Any]]:
     """The first window, of zeros, and then trouble."""
     for part in parts[:1]:
-        arrays = options[-1](*part)
+        arrays = place(*part)
         for array in arrays.values():
             array[...] = 0
         yield *part, arrays

@@ -209,7 +209,9 @@ class _Run:
             done = total - sum(stop - start for start, stop in left)
             self.progress(done, total)
             with closing(
-                self._windows(left, lambda start, stop: side_by_side(arrays, stop - start))
+                self._windows(
+                    left, lambda start, stop: side_by_side(arrays, stop - start), can_resume=True
+                )
             ) as windows:
                 for start, stop, some in windows:
                     store.write(start, stop, jax.device_get(some))
@@ -229,12 +231,17 @@ class _Run:
         return params | {name: of for name, of in found.items() if name not in ("at", "stderr")}
 
     def _windows(
-        self, parts: list[tuple[int, int]], place: _run.Place
+        self, parts: list[tuple[int, int]], place: _run.Place, can_resume: bool = False
     ) -> Generator[tuple[int, int, dict[str, Any]], None, None]:
         """What windows have found, by the names of the arrays: on the host those of ``place``."""
         data = self.data
         for start, stop, found in _run.windows(
-            data, self.settings, parts, self.options, None if data.is_on_device else place
+            data,
+            self.settings,
+            parts,
+            self.options,
+            None if data.is_on_device else place,
+            can_resume,
         ):
             if data.is_on_device:
                 with jax.enable_x64(data.dtype == np.float64):

@@ -73,10 +73,12 @@ def windows(
     parts: Iterable[tuple[int, int]],
     options: Options,
     place: Place | None,
+    can_resume: bool,
 ) -> Iterator[tuple[int, int, Found]]:
     """The results of windows of fits, in order; two are under way at any time.
 
-    They are in the arrays of ``place``; without it, as they were found.
+    They are in the arrays of ``place``; without it, as they were found. ``can_resume`` says that
+    another run may go on with what is left of them.
     """
     waiting: deque[Future[tuple[int, int, Found]]] = deque()
 
@@ -88,7 +90,7 @@ def windows(
     with _threads() as (pool, ahead, rooms):
         machine = _Machine(data, settings, options, place, pool, rooms)
         try:
-            if place is not None:
+            if can_resume:
                 machine.learn()
             for start, stop in parts:
                 waiting.append(ahead.submit(machine.window, start, stop))
