@@ -88,8 +88,9 @@ def _data(config: Config) -> tuple[np.ndarray, np.ndarray]:
             raise ValueError(
                 f"{config.data.name}: a line with errors needs three points that differ in x"
             )
+        far = x - x.mean()
         with np.errstate(over="ignore"):
-            if not np.isfinite([x @ x, y @ y]).all():
+            if not (np.isfinite([x @ x, y @ y]).all() and far @ far > 0):
                 raise ValueError(f"{config.data.name}: the squares are beyond a float64")
         return x, y
     rng = np.random.default_rng(config.seed)

@@ -19,8 +19,10 @@ from ._types import Params
 
 
 @contextmanager
-def traceable(name: str) -> Iterator[None]:
+def traceable(name: str, has_keys: bool = False) -> Iterator[None]:
     """Inside it, JAX's errors about a function it cannot trace say what to write instead.
+
+    With ``has_keys``, where nothing but the function runs, a key that is missing is named.
 
     Raises:
         TypeError: the function computes with NumPy or ``math``, or branches on its argument.
@@ -29,6 +31,8 @@ def traceable(name: str) -> Iterator[None]:
     try:
         yield
     except KeyError as missing:
+        if not has_keys:
+            raise
         raise ValueError(f"{name} asks for {missing}, which is not given") from missing
     except jax.errors.TracerBoolConversionError as error:
         raise TypeError(

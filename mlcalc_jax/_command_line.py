@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (ValueError, TypeError, OSError, ImportError, NotImplementedError) as error:
             print(f"error: {_said(error)}", file=sys.stderr)
             return BAD_INPUT
+        except Exception as error:
+            if not _is_of_a_file(error, getattr(options, "model", "")):
+                raise
+            said = f"{options.model} fails: {type(error).__name__}: {error}"
+            print(f"error: {' '.join(said.split())}", file=sys.stderr)
+            return BAD_INPUT
     if options.command == "models":
         print(list_of_models())
     else:
         parser.print_help()
     return 0
+
+
+def _is_of_a_file(error: Exception, model: str) -> bool:
+    """Whether an error comes from the file of a ``FILE.py:FUNCTION``, or from what that calls."""
+    file = str(model).rpartition(":")[0]
+    frames = traceback.walk_tb(error.__traceback__)
+    return bool(file) and any(
+        frame.f_code.co_filename == os.path.abspath(file) for frame, _ in frames
+    )
 
 
 def _said(error: Exception) -> str:

@@ -338,7 +338,7 @@ def _whole(cost: Cost) -> Cost:
 def checked_cost(cost: Cost, params: Params) -> None:
     """Raise, while tracing, what is wrong with the cost at these parameters."""
     whole = _whole(cost)
-    with _check.traceable("cost"):
+    with _check.traceable("cost", has_keys=True):
         jaxpr, result = jax.make_jaxpr(whole, return_shape=True)(params)
     if not hasattr(result, "shape") or result.shape != () or not floating(result.dtype):
         shown = jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", result)

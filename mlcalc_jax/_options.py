@@ -1,7 +1,6 @@
 """What the commands share: exit codes, and what their options mean."""
 
 import csv
-import functools
 import importlib.util
 import inspect
 from collections.abc import Callable, Collection
@@ -32,17 +31,7 @@ def model_of(name: str) -> Callable[..., Any]:
     model = getattr(module, function, None)
     if not callable(model):
         raise ValueError(f"{file} has no function {function!r}")
-
-    @functools.wraps(model)
-    def said(params: Any, x: Any) -> Any:
-        try:
-            return model(params, x)
-        except (ValueError, TypeError, KeyError, NotImplementedError):
-            raise  # of which what calls it makes a sentence
-        except Exception as error:
-            raise ValueError(f"{type(error).__name__}: {error}") from error
-
-    return said
+    return model
 
 
 def named_models() -> dict[str, Callable[..., Any]]:

@@ -188,11 +188,15 @@ def into_bounds(start: Params, bounds: Any) -> Params:
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     _collect(start, bounds, "params", pairs)
     leaves, treedef = jax.tree.flatten(start)
-    moved = [
-        np.clip(leaf, low, high).astype(leaf.dtype)
-        for leaf, (low, high) in zip(leaves, pairs, strict=True)
-    ]
+    moved = [_between(leaf, *pair) for leaf, pair in zip(leaves, pairs, strict=True)]
     return jax.tree.unflatten(treedef, moved)
+
+
+def _between(leaf: Any, low: np.ndarray, high: np.ndarray) -> Any:
+    """Within the bounds also once it is rounded."""
+    value = np.clip(leaf, low, high).astype(leaf.dtype)
+    value = np.where(value < low, np.nextafter(value, np.inf, dtype=value.dtype), value)
+    return np.where(value > high, np.nextafter(value, -np.inf, dtype=value.dtype), value)
 
 
 def names_of(params: Params) -> list[str]:

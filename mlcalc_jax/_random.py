@@ -1,5 +1,6 @@
 """Seeds and keys: where a seed is welcome, so is a key of ``jax.random``."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -16,7 +17,10 @@ def as_key(seed_or_key: Any) -> Array:
     """
     if isinstance(seed_or_key, int) and not isinstance(seed_or_key, bool):
         try:
-            return jax.random.key(seed_or_key)
+            # Of more than 32 bits all count, whatever JAX's flag says.
+            is_long = not -(2**31) <= seed_or_key < 2**32
+            with jax.enable_x64(True) if is_long else nullcontext():
+                return jax.random.key(seed_or_key)
         except OverflowError:
             raise ValueError(f"a seed must lie from -2^63 to 2^63 - 1, got {seed_or_key}") from None
     try:

@@ -220,7 +220,6 @@ def test_profiles_do_not_depend_on_what_is_tied() -> None:
     assert_allclose(grids[1].rise, grids[0].rise, atol=1e-6 * np.max(grids[0].rise))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("bounds", [{"rate": (None, 1.0)}, {"rate": (3.0, None)}])
 def test_a_guess_is_moved_within_bounds(bounds: Any) -> None:
     """Outside fact: SciPy's minimum within the same bounds, from a start that is inside them."""
@@ -241,6 +240,18 @@ def test_a_guess_is_moved_within_bounds(bounds: Any) -> None:
         mc.fit(mc.models.exponential_decay, start, x, y, bounds=bounds)
 
 
+@pytest.mark.parametrize("pair", [(None, 0.1), (None, 0.7), (3.1, None), (3.3, 3.4)])
+def test_a_guess_at_a_bound_that_float32_rounds(pair: Any) -> None:
+    """Outward, some of them; the guess stays inside."""
+    x = np.linspace(0, 4, 40, dtype=np.float32)
+    y = (2 * np.exp(-1.2 * x) + 0.3).astype(np.float32)
+    found = mc.fit(mc.models.exponential_decay, None, x, y, bounds={"rate": pair})
+    low, high = (-np.inf if pair[0] is None else pair[0]), (np.inf if pair[1] is None else pair[1])
+    assert low - 1e-6 <= float(found.params["rate"]) <= high + 1e-6
+    assert found.params["rate"].dtype == np.float32
+
+
+@pytest.mark.slow
 def test_profile_of_a_tied_parameter_within_bounds() -> None:
     """Outside fact: SciPy's SLSQP, under the same constraint, finds the rise that is wanted."""
     start = {"area": 2.0, "mu": 0.3, "sigma": 0.8, "shift": 0.2}

@@ -198,6 +198,9 @@ def test_products_of_large_matrices_carried_on_with(tmp_path: Path) -> None:
         go(out=tmp_path / "cut.zarr", progress=stop)
     go(out=tmp_path / "cut.zarr", resume=True)
     assert files(tmp_path / "cut.zarr") == files(tmp_path / "whole.zarr")
+    within, on_disk = go(), mc.ManyFits.open(tmp_path / "whole.zarr")
+    for name in ("a", "k", "c"):
+        assert_array_equal(on_disk.params[name][:], within.params[name])
 
 
 def test_numbers_that_json_has_not(tmp_path: Path) -> None:

@@ -591,7 +591,8 @@ def test_seeds_of_64_bits(double: bool) -> None:
     for seed in (2**31, -(2**40), 2**63 - 1):
         for make in (partial(mc.Noisy, problem, 0.1), partial(mc.Minibatches, problem, 2)):
             with jax.enable_x64(double):
-                key = jax.random.key(seed)
+                with jax.enable_x64(True):
+                    key = jax.random.key(seed)  # of all its bits
                 paths = [
                     mc.minimise(seen, LINE, DESCENT, 3)
                     for seen in (make(seed), make(key), make().seeded(seed))

@@ -208,10 +208,11 @@ class _Run:
             total = sum(stop - start for start, stop in mine)
             done = total - sum(stop - start for start, stop in left)
             self.progress(done, total)
+            # Where the first window is done, the others go on as they would have after it.
+            is_known = bool(left) and left[0] != mine[0]
+            known = store.arrays["iterations"][slice(*mine[0])] if is_known else None
             with closing(
-                self._windows(
-                    left, lambda start, stop: side_by_side(arrays, stop - start), can_resume=True
-                )
+                self._windows(left, lambda start, stop: side_by_side(arrays, stop - start), known)
             ) as windows:
                 for start, stop, some in windows:
                     store.write(start, stop, jax.device_get(some))
@@ -231,7 +232,10 @@ class _Run:
         return params | {name: of for name, of in found.items() if name not in ("at", "stderr")}
 
     def _windows(
-        self, parts: list[tuple[int, int]], place: _run.Place, can_resume: bool = False
+        self,
+        parts: list[tuple[int, int]],
+        place: _run.Place,
+        known: np.ndarray | None = None,
     ) -> Generator[tuple[int, int, dict[str, Any]], None, None]:
         """What windows have found, by the names of the arrays: on the host those of ``place``."""
         data = self.data
@@ -241,7 +245,7 @@ class _Run:
             parts,
             self.options,
             None if data.is_on_device else place,
-            can_resume,
+            known,
         ):
             if data.is_on_device:
                 with jax.enable_x64(data.dtype == np.float64):

@@ -73,12 +73,13 @@ def windows(
     parts: Iterable[tuple[int, int]],
     options: Options,
     place: Place | None,
-    can_resume: bool,
+    known: np.ndarray | None = None,
 ) -> Iterator[tuple[int, int, Found]]:
     """The results of windows of fits, in order; two are under way at any time.
 
-    They are in the arrays of ``place``; without it, as they were found. ``can_resume`` says that
-    another run may go on with what is left of them.
+    They are in the arrays of ``place``; without it, as they were found. From the first of them it
+    is learned after how many steps to gather the others; or from the iterations that are ``known``
+    of it, where it is done.
     """
     waiting: deque[Future[tuple[int, int, Found]]] = deque()
 
@@ -89,11 +90,12 @@ def windows(
 
     with _threads() as (pool, ahead, rooms):
         machine = _Machine(data, settings, options, place, pool, rooms)
+        if known is not None:
+            machine.learn(known)
         try:
-            if can_resume:
-                machine.learn()
-            for start, stop in parts:
-                waiting.append(ahead.submit(machine.window, start, stop))
+            for k, (start, stop) in enumerate(parts):
+                is_first = k == 0 and known is None
+                waiting.append(ahead.submit(machine.window, start, stop, is_first))
                 if len(waiting) > 2:
                     yield next_one()
             while waiting:
@@ -174,31 +176,37 @@ class _Machine:
         self.cores, self.pool = _cores_of_a_device(), pool
         self.rooms_of_calls, self.rooms_of_windows = rooms
         self.is_stopped = False
-        self.first_steps = 0  # not known yet
-        self.learning = threading.Lock()
+        self.first_steps, self.has_learned = _FIRST_STEPS, threading.Event()
 
-    def learn(self) -> None:
-        """After how many steps to gather, from the first fits there are.
+    def telling(self, fits: int) -> int:
+        """How many of a window's fits tell after how many steps to gather those that follow."""
+        return min(self.cores * self.chunk, fits)
 
-        A run that is resumed learns the same, so that its fits are gathered as they would have
-        been: the last bits of a product of large matrices depend on where in a block it lies.
+    def learn(self, iterations: np.ndarray) -> None:
+        """After how many steps to gather, by those that the first fits took.
+
+        So a run that is resumed gathers its fits as one that was not stopped: the last bits of a
+        product of large matrices depend on where in a block they lie.
         """
-        count = min(_SAMPLE, self.data.fits)
-        chunk = self.data.window(0, count)
-        if self.data.is_on_device or (is_accelerated() and self._kernel(chunk)):
-            return
-        found = self._empty(count, chunk["y"].dtype)
-        with self.rooms_of_windows.one() as room:
-            new = begun(len(self.settings.free), chunk["y"].dtype)
-            under_way = UnderWay(chunk, self.settings.free, new, found, room)
-            self._go_on(under_way, slice(0, count), _FIRST_STEPS)
-        self.first_steps = _least_work(found["iterations"], self.settings.lanes)
+        tell = iterations[: self.telling(len(iterations))][:_SAMPLE]
+        self.first_steps = _least_work(tell, self.settings.lanes)
+        self.has_learned.set()
 
-    def window(self, start: int, stop: int) -> tuple[int, int, Found]:
-        """Read and fit the fits from ``start`` to ``stop``."""
+    def window(self, start: int, stop: int, is_first: bool) -> tuple[int, int, Found]:
+        """Read and fit the fits from ``start`` to ``stop``; the first tells how to go on."""
+        try:
+            return self._window(start, stop, is_first)
+        finally:
+            if is_first:  # and if it fails, the others need not wait
+                self.has_learned.set()
+
+    def _window(self, start: int, stop: int, is_first: bool) -> tuple[int, int, Found]:
         chunk = self.data.window(start, stop)
         arrays = self.place(start, stop) if self.place else None
-        found = self._fitted(chunk, None if arrays is None else self._columns(arrays))
+        columns = None if arrays is None else self._columns(arrays)
+        found = self._fitted(chunk, columns, is_first)
+        if is_first:
+            self.has_learned.set()
         if self.options.polish and self.data.dtype == np.float32:
             if arrays is None:
                 found = {
@@ -209,7 +217,7 @@ class _Machine:
                 exact = self.data.window(start, stop, np.float64)
                 double = taken(exact, again, len(again), self.settings, Room())
                 with np.errstate(over="ignore"):  # of a fit that went far away
-                    put(found, again, self._fitted(double, None))
+                    put(found, again, self._fitted(double, None, False))
         held = {
             name: value
             for k, (name, value) in enumerate(zip(self.data.names, chunk["starts"], strict=True))
@@ -233,7 +241,7 @@ class _Machine:
         wanted = results(self.settings, dtype)
         return {name: np.empty((*shape, fits), kind) for name, (shape, kind) in wanted.items()}
 
-    def _fitted(self, chunk: Chunk, found: Found | None) -> Found:
+    def _fitted(self, chunk: Chunk, found: Found | None, is_first: bool) -> Found:
         """What the fits of a chunk find, in ``found`` if that is given."""
         fits, dtype = len(chunk["y"]), chunk["y"].dtype
         if is_accelerated() and (kernel := self._kernel(chunk)):
@@ -249,16 +257,16 @@ class _Machine:
         with self.rooms_of_windows.one() as room:
             new = begun(len(self.settings.free), dtype)
             under_way = UnderWay(chunk, self.settings.free, new, found, room)
-            some = slice(0, 0)
-            with self.learning:
-                if not self.first_steps:
-                    some = slice(0, min(self.cores * self.chunk, fits))
-                    self._go_on(under_way, some, _FIRST_STEPS)
-                    if some.stop < self.data.fits:  # else nobody is left to use it
-                        tell = found["iterations"][: min(some.stop, _SAMPLE)]
-                        self.first_steps = _least_work(tell, self.settings.lanes)
-            if some.stop < fits:
-                self._go_on(under_way, slice(some.stop, fits), self.first_steps)
+            done = 0
+            if is_first:
+                done = self.telling(fits)
+                self._go_on(under_way, slice(0, done), _FIRST_STEPS)
+                if done < self.data.fits:  # else nobody is left to use it
+                    self.learn(found["iterations"][:fits])
+            else:
+                self.has_learned.wait()
+            if done < fits:
+                self._go_on(under_way, slice(done, fits), self.first_steps)
         return found
 
     def _kernel(self, chunk: Chunk) -> Settings | None:

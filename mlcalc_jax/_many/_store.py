@@ -21,7 +21,7 @@ import numpy as np
 from ._descent import RUNNING
 from ._fits import ManyFits
 
-FORMAT = 3  # of the group; one of another may have windows of another size
+FORMAT = 4  # of the group; one of another may have windows of another size
 _WHOLE_SINCE = 3  # the format from which on every chunk of a window that is done is there
 _LAST = "status"
 _DIGEST = "digest "
@@ -129,7 +129,8 @@ class Store:
         """Remove the chunks that a run was writing when it was killed."""
         for array in self.arrays.values():
             for unfinished in self.path.joinpath(array.path, "c").rglob("*.partial"):
-                unfinished.unlink()
+                if unfinished.is_file():
+                    unfinished.unlink()
 
     def windows(self) -> Iterator[tuple[int, int]]:
         """This process's windows of fits."""
@@ -243,11 +244,13 @@ def _resolved(path: Path) -> Path:
 
 
 def _without_half_made(path: Path) -> None:
-    """Remove the groups that runs were creating when they were killed, and nothing else."""
+    """Remove the groups that runs were creating when they were killed, and nobody's files."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
         if left.name.removeprefix(f".{path.name}.").isdecimal() and not left.is_symlink():
             files = [file for file in left.rglob("*") if file.is_symlink() or not file.is_dir()]
-            if all(file.name == "zarr.json" or file.suffix == ".partial" for file in files):
+            if files and all(
+                file.name == "zarr.json" or file.suffix == ".partial" for file in files
+            ):
                 shutil.rmtree(left, ignore_errors=True)
 
 

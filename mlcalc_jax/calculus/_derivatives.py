@@ -217,7 +217,7 @@ def total_derivative(
 
 def computed(at: Any, compute: Callable[[], Any]) -> Any:
     """What ``compute`` returns, in the precision of the point; JAX's errors say what to write."""
-    with _check.traceable("the function"):
+    with _check.traceable("the function", has_keys=True):
         return in_precision_of(at, compute)
 
 

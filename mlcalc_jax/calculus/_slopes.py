@@ -285,7 +285,7 @@ def check_gradient(
             raise ValueError(
                 f"the gradient must be shaped as params, {np.shape(a)}, got {np.shape(b)}"
             )
-    with _check.traceable("f"), jax.enable_x64(True):
+    with _check.traceable("f", has_keys=True), jax.enable_x64(True):
         differences, errors, invisible = jax.device_get(_ridders(f, at))
     names = names_of(at, "x")
     analytic = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(claimed)]).astype(float)

@@ -158,7 +158,7 @@ def _box(f: Cost, bounds: Bounds) -> tuple[tuple[str, ...], np.ndarray, np.ndarr
 def _scalar(name: str, f: Cost, names: tuple[str, ...], at: np.ndarray) -> None:
     if not callable(f):
         raise TypeError(f"{name} must be a function, got {f!r}")
-    with _check.traceable(name), jax.enable_x64(True):
+    with _check.traceable(name, has_keys=True), jax.enable_x64(True):
         out = jax.eval_shape(partial(_value, f, names), jnp.asarray(at))
     if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
         raise TypeError(f"{name} must return one real scalar, got {out}")

@@ -114,5 +114,5 @@ def heights(cost: Cost, name_x: str, name_y: str, across: np.ndarray, up: np.nda
 
         return jax.jit(lambda: jax.lax.map(row, jnp.asarray(grid[name_y])))()
 
-    with traceable("the function"):
+    with traceable("the function", has_keys=True):
         return np.asarray(in_precision_of((grid, cost), over_the_map))

@@ -337,7 +337,8 @@ def _at(place: float, across: np.ndarray, middle: np.ndarray) -> float:
 
 def _timed(races: Sequence[Race]) -> None:
     """Raise if nothing is known of the seconds of any race."""
-    if not any(_is_drawn(one, "seconds") for one in races):
+    ran = [one for one in races if not one.error]
+    if ran and not any(_is_drawn(one, "seconds") for one in ran):
         raise ValueError("the race was not timed (repeats=0): there are no seconds to draw")
 
 

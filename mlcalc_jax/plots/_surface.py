@@ -46,7 +46,7 @@ def gradient_field(
         value, by = jax.value_and_grad(lambda p: f({x[0]: p[0], y[0]: p[1]}))((a, b))
         return jnp.where(jnp.isfinite(value), jnp.stack([*by]), jnp.nan)
 
-    with _check.traceable("f"), jax.enable_x64(True):
+    with _check.traceable("f", has_keys=True), jax.enable_x64(True):
         each = jax.jit(jax.vmap(jax.vmap(slope, (0, None)), (None, 0)))
         field = np.asarray(each(across, up))
     # In the picture's own directions: x and y may have different scales.

@@ -188,6 +188,10 @@ class Session:
     @staticmethod
     def _unused(file: Path) -> Path:
         """The file, or the first of ``-2``, ``-3`` and so on that is not there."""
+        try:
+            file.exists()
+        except OSError:  # too long a name, say: saving will tell
+            return file
         numbered = (file.with_stem(f"{file.stem}-{k}") for k in itertools.count(2))
         return next(name for name in itertools.chain([file], numbered) if not name.exists())
 
