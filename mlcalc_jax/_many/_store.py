@@ -248,9 +248,7 @@ def _without_half_made(path: Path) -> None:
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
         if left.name.removeprefix(f".{path.name}.").isdecimal() and not left.is_symlink():
             files = [file for file in left.rglob("*") if file.is_symlink() or not file.is_dir()]
-            if files and all(
-                file.name == "zarr.json" or file.suffix == ".partial" for file in files
-            ):
+            if all(file.name == "zarr.json" or file.suffix == ".partial" for file in files):
                 shutil.rmtree(left, ignore_errors=True)
 
 
