@@ -153,13 +153,13 @@ def sum_of_squares(residuals: Model, number: int) -> LeastSquares:
 
 def _rising(view: Any) -> None:
     """Raise unless the view has two names, and every range goes from lower to higher."""
-    names = [name for name, *_ in view]
-    if len({*names}) < len(names):
-        raise ValueError(f"view must name two parameters, got {names[0]!r} twice")
     for name, *ends in view:
         low, high = map(float, ends)
         if not (low < high and np.isfinite(high - low)):
             raise ValueError(f"the range of {name} must go from lower to higher, got {low, high}")
+    names = [name for name, *_ in view]
+    if len({*names}) < len(names):
+        raise ValueError(f"view must name two parameters, got {names[0]!r} twice")
 
 
 def _drop(edges: Any, key: Any) -> Params:

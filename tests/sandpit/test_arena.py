@@ -101,7 +101,7 @@ def test_intervals_are_the_textbook_s() -> None:
     np.testing.assert_allclose(games.win_rate_interval(), (known.low, known.high), rtol=1e-12)
     low, high = games.mean_dips_interval()
     assert low < games.mean_dips < high
-    two = sandpit.Games(*(leaf[:2] for leaf in vars(games).values()))
+    two = sandpit.Games(*(leaf[:2].copy() for leaf in vars(games).values()))
     two.dips[:], two.outcome[:] = [2, 19], sandpit.Outcome.FOUND
     assert two.mean_dips_interval() == (1, sandpit.LAST)  # 10.5 +- 12.7 8.5 without
     none = sandpit.play(lambda d, J, H, m: 0 * J, sandpit.pit("bowl"), (5.0, 1.0))

@@ -129,7 +129,7 @@ def test_a_pit_of_one_s_own() -> None:
         (lambda xy: 0 * xy[0], "flat"),
         (lambda xy: jnp.log(xy[0] - 1), "finite"),
         (lambda xy: jnp.cos(2 * xy[0]) + jnp.cos(2 * xy[1]), "cannot be told"),
-        (lambda xy: xy, "one number"),
+        (lambda xy: xy, "one real number"),
         (lambda xy: float(xy[0]), "jax.numpy"),
     ],
 )
