@@ -211,9 +211,8 @@ def run(name: str, experiment: Experiment[C], config: C) -> int:
             with _told_to_end(), jax.enable_x64(True), mc.plots.style():
                 failure = experiment(config, place)
         except KeyboardInterrupt:
-            kept = "what was" if place.holds_results() else "nothing was"
-            is_kept = " is kept" if place.holds_results() else ""
-            failure, code = f"interrupted before the end; {kept} done by then{is_kept}", INTERRUPTED
+            kept = "what was done by then is kept" if place.holds_results() else "nothing is kept"
+            failure, code = f"interrupted before the end; {kept}", INTERRUPTED
         place.finish(failure)
     except InputError as error:
         failure, code = " ".join(str(error).split()), BAD_INPUT

@@ -92,6 +92,7 @@ def windows(
         machine = _Machine(data, settings, options, place, pool, rooms)
         if known is not None:
             machine.learn(known)
+            machine.has_learned.set()
         try:
             for k, (start, stop) in enumerate(parts):
                 is_first = k == 0 and known is None
@@ -190,23 +191,17 @@ class _Machine:
         """
         tell = iterations[: self.telling(len(iterations))][:_SAMPLE]
         self.first_steps = _least_work(tell, self.settings.lanes)
-        self.has_learned.set()
 
     def window(self, start: int, stop: int, is_first: bool) -> tuple[int, int, Found]:
         """Read and fit the fits from ``start`` to ``stop``; the first tells how to go on."""
         try:
-            return self._window(start, stop, is_first)
+            chunk = self.data.window(start, stop)
+            arrays = self.place(start, stop) if self.place else None
+            columns = None if arrays is None else self._columns(arrays)
+            found = self._fitted(chunk, columns, is_first)
         finally:
-            if is_first:  # and if it fails, the others need not wait
+            if is_first:  # also if it fails: the others wait for it
                 self.has_learned.set()
-
-    def _window(self, start: int, stop: int, is_first: bool) -> tuple[int, int, Found]:
-        chunk = self.data.window(start, stop)
-        arrays = self.place(start, stop) if self.place else None
-        columns = None if arrays is None else self._columns(arrays)
-        found = self._fitted(chunk, columns, is_first)
-        if is_first:
-            self.has_learned.set()
         if self.options.polish and self.data.dtype == np.float32:
             if arrays is None:
                 found = {

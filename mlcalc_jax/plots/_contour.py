@@ -106,6 +106,7 @@ def contour(
 
 
 def heights(cost: Cost, name_x: str, name_y: str, across: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """The cost on a grid of two named parameters, ``up`` first."""
     grid = float_params({name_x: across, name_y: up}, cost)
 
     def over_the_map() -> jax.Array:
